@@ -1,0 +1,46 @@
+"""Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
+
+from ._config import get_num_threads, set_backend, set_num_threads, use_backend
+from .functional import (
+    bce_gradient,
+    bce_loss,
+    bce_loss_gradient,
+    bce_with_logits_gradient,
+    bce_with_logits_gradient_hessian,
+    bce_with_logits_loss,
+    bce_with_logits_loss_gradient,
+    bce_with_logits_loss_gradient_hessian,
+    sigmoid,
+    sigmoid_backward,
+    warmup,
+)
+from .layers import (
+    Activation_Sigmoid,
+    Activation_Sigmoid_Loss_BinaryCrossentropy,
+    Loss,
+    Loss_BinaryCrossentropy,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Activation_Sigmoid",
+    "Activation_Sigmoid_Loss_BinaryCrossentropy",
+    "Loss",
+    "Loss_BinaryCrossentropy",
+    "bce_gradient",
+    "bce_loss",
+    "bce_loss_gradient",
+    "bce_with_logits_gradient",
+    "bce_with_logits_gradient_hessian",
+    "bce_with_logits_loss",
+    "bce_with_logits_loss_gradient",
+    "bce_with_logits_loss_gradient_hessian",
+    "get_num_threads",
+    "set_backend",
+    "set_num_threads",
+    "sigmoid",
+    "sigmoid_backward",
+    "use_backend",
+    "warmup",
+]

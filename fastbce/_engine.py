@@ -1,0 +1,312 @@
+"""The ``"numba"`` backend: flat arrays in, kernels over blocks, results out.
+
+The kernels take 1-D contiguous arrays. Arrays that are so already are handed over as they are;
+others (strided, float16, foreign byte order, broadcast weights, an output that is also an input)
+go through scratch space of one strip, so that nothing is ever copied whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from . import _kernels as k
+from ._config import get_num_threads
+from ._schedule import run
+from ._validate import Array
+
+# Elements below which a second thread costs more than it brings.
+MIN_PER_THREAD = 1 << 16
+# Elements of one kernel call, about 1 ms: how long Ctrl-C can wait.
+PIECE = 1 << 21
+# Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
+MAX_SPANS = 1 << 15
+
+
+class _ArrayInterface:
+    """Hand an array's memory to NumPy again, declared writable."""
+
+    def __init__(self, array: Array) -> None:
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+        self.owner = array
+
+
+class _Operand:
+    """One array of a call: its contiguous pieces, directly or through scratch space."""
+
+    def __init__(
+        self, array: Array, dtype: np.dtype[Any] | None, output: bool, direct: bool, every: int = 1
+    ) -> None:
+        self.array = array
+        self.output = output
+        self.every = every  # elements of the call for one of this array
+        self.dtype = array.dtype if dtype is None else dtype
+        self.flat = self._contiguous() if direct else None
+
+    def _contiguous(self) -> Array | None:
+        a = self.array
+        if not (a.flags.c_contiguous and a.flags.aligned and a.dtype == self.dtype):
+            return None
+        if not a.flags.writeable:
+            # Numba compiles every kernel anew for read-only arrays; inputs are never written to.
+            a = np.asarray(_ArrayInterface(a))
+        return a.reshape(-1)
+
+    def piece(self, start: int, stop: int) -> Array:
+        """Return elements start to stop, contiguous and in the kernel's dtype."""
+        start, stop = start // self.every, -(-stop // self.every)
+        if self.flat is not None:
+            return self.flat[start:stop]
+        scratch = np.empty(stop - start, self.dtype)
+        if not self.output:
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        return scratch
+
+    def store(self, start: int, stop: int, values: Array) -> None:
+        """Write a piece back to where it belongs."""
+        if self.output and self.flat is None:
+            start, stop = start // self.every, -(-stop // self.every)
+            with np.errstate(over="ignore"):  # float16 has inf above 65504
+                for offset, box in _boxes(self.array, start, stop):
+                    np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+
+
+def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
+    """Cut elements start to stop (C order) into rectangular views, each with its offset."""
+    if array.ndim == 0:
+        yield 0, array
+        return
+    if array.ndim == 1:
+        yield 0, array[start:stop]
+        return
+    inner = math.prod(array.shape[1:])
+    offset = 0
+    while start < stop:
+        row, column = divmod(start, inner)
+        rows = (stop - start) // inner
+        if column == 0 and rows:
+            yield offset, array[row : row + rows]
+            step = rows * inner
+        else:
+            step = min(inner - column, stop - start)
+            for extra, box in _boxes(array[row], column, column + step):
+                yield offset + extra, box
+        start += step
+        offset += step
+
+
+def _label_dtype(labels: Array, compute: np.dtype[Any]) -> np.dtype[Any]:
+    """Labels are read as they are, save for the dtypes that no kernel reads."""
+    native = labels.dtype.newbyteorder("=")
+    return compute if native == np.float16 else native
+
+
+def _as_uint8(labels: Array) -> Array:
+    """Bool has the layout of uint8: one compiled kernel serves both."""
+    return labels.view(np.uint8) if labels.dtype == np.bool_ else labels
+
+
+def _operands(
+    inputs: tuple[tuple[Array | None, np.dtype[Any]], ...],
+    outputs: tuple[tuple[Array | None, int], ...],
+    dtype: np.dtype[Any],
+    ordered: bool,
+    aliased: bool,
+) -> list[_Operand | None]:
+    arrays = [a for a, _ in inputs] + [a for a, _ in outputs]
+    if not ordered and all(
+        a is None or (a.flags.f_contiguous and not a.flags.c_contiguous) for a in arrays
+    ):
+        # Elementwise on Fortran order throughout: the transposes are contiguous.
+        inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
+        outputs = tuple((None if a is None else a.T, every) for a, every in outputs)
+    made: list[_Operand | None] = []
+    for array, wanted in inputs:
+        made.append(None if array is None else _Operand(array, wanted, False, True))
+    for array, every in outputs:
+        # Kernels reading and writing one array would fall back to their scalar loop.
+        made.append(None if array is None else _Operand(array, dtype, True, not aliased, every))
+    return made
+
+
+def _execute(
+    call: Callable[..., None], operands: list[_Operand | None], n: int, grain: int = 64
+) -> None:
+    """Run ``call(start, *pieces)`` over all elements, on as many threads as pay."""
+
+    def work(start: int, stop: int) -> None:
+        pieces = [None if o is None else o.piece(start, stop) for o in operands]
+        call(start, *pieces)
+        for operand, values in zip(operands, pieces, strict=True):
+            if operand is not None and values is not None:
+                operand.store(start, stop, values)
+
+    direct = all(o is None or o.flat is not None for o in operands)
+    piece = PIECE if direct else k.STRIP
+    # A piece is whole grains, and a grain that is larger (long rows) is a piece.
+    piece = max(piece // grain * grain, grain)
+    threads = min(get_num_threads(), n // MIN_PER_THREAD)
+    if threads <= 1 and n <= piece:
+        if n:
+            work(0, n)
+    else:
+        run(work, n, grain, piece, max(threads, 1))
+
+
+def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False) -> None:
+    """See :func:`fastbce._reference.sigmoid`."""
+    operands = _operands(((x, dtype),), ((out, 1),), dtype, False, aliased)
+    _execute(lambda _, *pieces: k.sigmoid_block(*pieces), operands, x.size)
+
+
+def sigmoid_backward(
+    dvalues: Array, output: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False
+) -> None:
+    """See :func:`fastbce._reference.sigmoid_backward`."""
+    inputs = ((dvalues, dtype), (output, dtype))
+    operands = _operands(inputs, ((out, 1),), dtype, False, aliased)
+    _execute(lambda _, *pieces: k.sigmoid_backward_block(*pieces), operands, output.size)
+
+
+def clipped(
+    y_pred: Array,
+    y_true: Array,
+    weight: Array | None,
+    bounds: tuple[Any, Any],
+    scale: float,
+    loss: Array | None,
+    grad: Array | None,
+    dtype: np.dtype[Any],
+    total: bool = False,
+    samples: bool = False,
+    aliased: bool = False,
+) -> float | None:
+    """See :func:`fastbce._reference.clipped`."""
+    factor = dtype.type(scale)
+    by_product = bool(bounds[0] >= k.PRODUCT_EPS)
+
+    def elements(_: int, p: Any, y: Any, w: Any, loss: Any, grad: Any) -> None:
+        k.clipped_run(p, y, w, bounds, factor, loss, grad)
+
+    def sums(p: Any, y: Any, w: Any, grad: Any, partials: Array, span: int) -> None:
+        width = min(k.LANES, p.size)
+        scratch, lanes = np.empty(width, dtype), np.empty(width)
+        k.clipped_sum_run(
+            p, y, w, bounds, factor, grad, partials, span, scratch, lanes, by_product
+        )
+
+    def rows(p: Any, y: Any, w: Any, loss: Any, grad: Any, outputs: int) -> None:
+        scratch = np.empty(max(k.LANES, outputs), dtype)
+        k.clipped_rows_run(p, y, w, bounds, factor, loss, grad, outputs, scratch)
+
+    return _reduce(
+        elements, sums, rows, y_pred, y_true, weight, loss, (grad,), dtype, total, samples, aliased
+    )
+
+
+def logits(
+    logits: Array,
+    y_true: Array,
+    weight: Array | None,
+    scale: float,
+    loss: Array | None,
+    grad: Array | None,
+    hess: Array | None,
+    dtype: np.dtype[Any],
+    total: bool = False,
+    samples: bool = False,
+    aliased: bool = False,
+) -> float | None:
+    """See :func:`fastbce._reference.logits`."""
+    factor = dtype.type(scale)
+
+    def elements(_: int, z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any) -> None:
+        k.logits_block(z, y, w, factor, loss, None, None, grad, hess)
+
+    def sums(
+        z: Any, y: Any, w: Any, grad: Any, hess: Any, partials: Array, span: int
+    ) -> None:
+        width = min(k.LANES, z.size)
+        scratch, products, lanes = np.empty(width, dtype), np.empty(width, dtype), np.empty(width)
+        k.logits_sum_run(z, y, w, factor, grad, hess, partials, span, scratch, products, lanes)
+
+    def rows(z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any, outputs: int) -> None:
+        scratch = np.empty(max(k.LANES, outputs), dtype)
+        k.logits_rows_run(z, y, w, factor, loss, grad, hess, outputs, scratch)
+
+    return _reduce(
+        elements,
+        sums,
+        rows,
+        logits,
+        y_true,
+        weight,
+        loss,
+        (grad, hess),
+        dtype,
+        total,
+        samples,
+        aliased,
+    )
+
+
+def _reduce(
+    elements: Callable[..., None],
+    sums: Callable[..., None],
+    rows: Callable[..., None],
+    scores: Array,
+    y_true: Array,
+    weight: Array | None,
+    loss: Array | None,
+    derivatives: tuple[Array | None, ...],
+    dtype: np.dtype[Any],
+    total: bool,
+    samples: bool,
+    aliased: bool,
+) -> float | None:
+    """Run one loss family: each element, their sum, or the means over the last axis."""
+    n = scores.size
+    outputs = scores.shape[-1] if samples and loss is not None else 1
+    labels = _as_uint8(y_true)
+    inputs = (
+        (scores, dtype),
+        (labels, _label_dtype(labels, dtype)),
+        (weight, dtype),
+    )
+
+    if samples and loss is not None and outputs >= k.STRIP:
+        # Rows longer than a strip are summed one by one, each by all threads.
+        for row in np.ndindex(loss.shape):
+            arrays = [None if a is None else a[row] for a in (scores, y_true, weight)]
+            slopes = tuple(None if a is None else a[row] for a in derivatives)
+            value = _reduce(
+                elements, sums, rows, *arrays, None, slopes, dtype, True, False, aliased
+            )
+            loss[row] = value / outputs
+        return None
+    if total:
+        targets = tuple((a, 1) for a in derivatives)
+        operands = _operands(inputs, targets, dtype, True, aliased)
+        span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS)) or k.STRIP
+        partials = np.zeros(-(-n // span))
+
+        def call(start: int, *pieces: Any) -> None:
+            sums(*pieces, partials[start // span :], span)
+
+        _execute(call, operands, n, span)
+        # cumsum adds one after the other, where sum() may change its order with the version
+        return float(partials.cumsum()[-1]) if n else 0.0
+    if outputs == 1:
+        targets = tuple((a, 1) for a in (loss, *derivatives))
+        _execute(elements, _operands(inputs, targets, dtype, False, aliased), n)
+        return None
+    targets = ((loss, outputs), *((a, 1) for a in derivatives))
+    operands = _operands(inputs, targets, dtype, True, aliased)
+    _execute(lambda _, *pieces: rows(*pieces, outputs), operands, n, outputs)
+    return None

@@ -1,0 +1,546 @@
+"""Every compiled function: scalar ``*_point`` functions, then the loops over 1-D arrays.
+
+How to read this file: a *point* function is the mathematics of one element; a *block* loop applies
+it to whole arrays; a *run* calls block loops strip by strip where something is summed. Outputs and
+options that are absent are passed as ``None``, and Numba prunes their branches when it compiles,
+so one loop serves a whole family. All of it lives in one file because Numba's disk cache watches
+only the file of the cached function.
+
+What keeps the loops packed (tests read the assembly): ``error_model="numpy"``, or each division's
+test for zero keeps a loop scalar (36 ms against 3.2 ms for 10^7 elements); no libm call; constants
+of the element's own type; ``range(x.size)`` without a start. What keeps the bits the same at every
+position, length and vector width: each multiply-add that is fused is written so, there is no
+fastmath, and sums run in ``LANES`` fixed lanes instead of the vector unit's.
+
+Constants marked * come from ``docs/coefficients.py``, which prints them with their errors.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numba.extending import intrinsic, overload
+
+LANES = 1024  # running sums kept side by side: 4-8 KiB, a quarter of the first-level cache
+STRIP = 16 * LANES  # elements between two logarithms of the lanes' products
+PRODUCT_EPS = 1e-18  # 16 factors of at least this do not underflow float64
+
+point = njit(error_model="numpy")
+block = njit(error_model="numpy", nogil=True, cache=True)
+
+
+def fma(a: Any, b: Any, c: Any) -> Any:
+    """Return ``a * b + c`` rounded once."""
+    exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
+    return type(c)(float(exact))
+
+
+@intrinsic
+def _fma_instruction(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+    return a(a, a, a), lambda context, builder, signature, args: builder.fma(*args)
+
+
+@overload(fma)
+def _fma_overload(a, b, c):  # type: ignore[no-untyped-def]
+    return lambda a, b, c: _fma_instruction(a, b, c)
+
+
+@point
+def like(x: Any, value: Any) -> Any:
+    """Return `value` in the type of `x`: a Python constant would widen float32 to float64."""
+    if isinstance(x, np.float32):
+        return np.float32(value)
+    else:
+        return np.float64(value)
+
+
+# --- exp(t) for t <= 0 ----------------------------------------------------------------------
+# t = n ln 2 + r with |r| <= ln 2 / 2, exp(t) = 2^n (1 + r + r^2 q(r)). Adding MAGIC rounds n to
+# the low mantissa bits, biased so that shifting them to the exponent gives 2^n times 2^64 (2^600):
+# n itself may lie below the normal exponents, and multiplying by UNBIAS rounds once, to subnormals
+# too. ln 2 is split in two so that n * LN2_HI is exact.
+
+LOG2E_32 = np.float32(1.4426950408889634)
+MAGIC_32 = np.float32(1.5 * 2**23 + 127 + 64)
+UNBIAS_32 = np.float32(2.0**-64)
+LN2_HI_32 = np.float32(0.693145751953125)
+LN2_LO_32 = np.float32(1.42860682030941723212e-6)
+LOWEST_32 = np.float32(-105.0)  # below -103.98 float32 has only 0
+ONE_32 = np.float32(1.0)
+HALF_32 = np.float32(0.5)
+# * relative error of the exponential 2^-28.2
+EXP_32 = (0.4999999403953552, 0.1666652113199234, 0.04166838899254799, 0.008368716575205326)
+E0_32, E1_32, E2_32, E3_32 = (np.float32(c) for c in EXP_32)
+E4_32 = np.float32(0.0013814602280035615)
+
+
+@point
+def _exp_32(t: Any) -> Any:
+    t = LOWEST_32 if t < LOWEST_32 else t
+    shifted = fma(t, LOG2E_32, MAGIC_32)
+    n = shifted - MAGIC_32
+    r = fma(-n, LN2_LO_32, fma(-n, LN2_HI_32, t))
+    q = fma(r, fma(r, fma(r, fma(r, E4_32, E3_32), E2_32), E1_32), E0_32)
+    tail = fma(r * r, q, r)
+    high = ONE_32 + tail
+    low = tail - (high - ONE_32)
+    power = np.int32(np.float32(shifted).view(np.int32) << 23).view(np.float32)
+    return high * power * UNBIAS_32, low * power * UNBIAS_32
+
+
+LOG2E_64 = 1.4426950408889634
+MAGIC_64 = 1.5 * 2**52 + 1023 + 600
+UNBIAS_64 = 2.0**-600
+LN2_HI_64 = 6.93147180369123816490e-01
+LN2_LO_64 = 1.90821492927058770002e-10
+LOWEST_64 = -746.0  # below -745.14 float64 has only 0
+# * relative error of the exponential 2^-57.9
+E0_64 = 0.5000000000000011
+E1_64 = 0.16666666666666413
+E2_64 = 0.04166666666653016
+E3_64 = 0.008333333333494466
+E4_64 = 0.0013888888943630066
+E5_64 = 0.0001984126950656752
+E6_64 = 2.4801493098892466e-05
+E7_64 = 2.7557586383479146e-06
+E8_64 = 2.7630248395818195e-07
+E9_64 = 2.5000058613823383e-08
+
+
+@point
+def _exp_64(t: Any) -> Any:
+    t = LOWEST_64 if t < LOWEST_64 else t
+    shifted = fma(t, LOG2E_64, MAGIC_64)
+    n = shifted - MAGIC_64
+    r = fma(-n, LN2_LO_64, fma(-n, LN2_HI_64, t))
+    q = fma(r, fma(r, fma(r, fma(r, E9_64, E8_64), E7_64), E6_64), E5_64)
+    q = fma(r, fma(r, fma(r, fma(r, fma(r, q, E4_64), E3_64), E2_64), E1_64), E0_64)
+    tail = fma(r * r, q, r)
+    high = 1.0 + tail
+    low = tail - (high - 1.0)
+    power = np.int64(np.float64(shifted).view(np.int64) << 52).view(np.float64)
+    return high * power * UNBIAS_64, low * power * UNBIAS_64
+
+
+@point
+def exp_point(t: Any) -> Any:
+    """Return exp(t), t <= 0, as a rounded value and the rounding error."""
+    if isinstance(t, np.float32):
+        return _exp_32(t)
+    else:
+        return _exp_64(t)
+
+
+# --- log(h + l) for normal h > 0 and |l| <= ulp(h) / 2 -----------------------------------------
+# h = 2^k m with m in [sqrt(1/2), sqrt(2)); f = m - 1 + l 2^-k, so that log(1 - c) for a small c,
+# passed as h = 1 - c and l = its rounding error, starts from f = -c exactly.
+
+SQRT_HALF_BITS_32 = np.int32(0x3F3504F3)
+MANTISSA_32 = np.int32(0x7FFFFF)
+# * relative error of the logarithm 2^-27.3
+L0_32 = np.float32(0.3333333134651184)
+L1_32 = np.float32(-0.250008225440979)
+L2_32 = np.float32(0.20001228153705597)
+L3_32 = np.float32(-0.1662333756685257)
+L4_32 = np.float32(0.14201699197292328)
+L5_32 = np.float32(-0.13160340487957)
+L6_32 = np.float32(0.12762077152729034)
+L7_32 = np.float32(-0.07634670287370682)
+
+
+@point
+def _log_32(h: Any, low: Any) -> Any:
+    bits = np.int32(np.float32(h).view(np.int32) - SQRT_HALF_BITS_32)
+    k = np.int32(bits >> 23)
+    m = np.int32(np.int32(bits & MANTISSA_32) + SQRT_HALF_BITS_32).view(np.float32)
+    n = np.float32(k)
+    f = fma(low, np.int32(np.int32(127 - k) << 23).view(np.float32), m - ONE_32)
+    q = fma(f, fma(f, fma(f, fma(f, L7_32, L6_32), L5_32), L4_32), L3_32)
+    q = fma(f, fma(f, fma(f, q, L2_32), L1_32), L0_32)
+    square = f * f
+    return fma(n, LN2_HI_32, f + fma(f * square, q, fma(n, LN2_LO_32, -HALF_32 * square)))
+
+
+SQRT_HALF_BITS_64 = np.int64(0x3FE6A09E667F3BCD)
+MANTISSA_64 = np.int64(0xFFFFFFFFFFFFF)
+# * relative error 2^-59.5 of log(1 + f) = 2 s + s^3 R(s^2) with s = f / (2 + f): one division and
+# 7 terms, where a polynomial in f would take 19
+L0_64 = 0.6666666666666735
+L1_64 = 0.3999999999940748
+L2_64 = 0.28571428744142524
+L3_64 = 0.22222198378361815
+L4_64 = 0.18183575171491548
+L5_64 = 0.15313755605136403
+L6_64 = 0.14799067666549012
+
+
+@point
+def _log_64(h: Any, low: Any) -> Any:
+    bits = np.int64(np.float64(h).view(np.int64) - SQRT_HALF_BITS_64)
+    k = np.int64(bits >> 52)
+    m = np.int64(np.int64(bits & MANTISSA_64) + SQRT_HALF_BITS_64).view(np.float64)
+    n = np.float64(np.int32(k))
+    f = fma(low, np.int64(np.int64(1023 - k) << 52).view(np.float64), m - 1.0)
+    s = f / (2.0 + f)
+    z = s * s
+    r = fma(z, fma(z, fma(z, fma(z, L6_64, L5_64), L4_64), L3_64), L2_64)
+    r = z * fma(z, fma(z, r, L1_64), L0_64)
+    half_square = 0.5 * f * f
+    return fma(n, LN2_HI_64, f - (half_square - fma(s, half_square + r, n * LN2_LO_64)))
+
+
+@point
+def log_point(h: Any, low: Any) -> Any:
+    """Return log(h + low)."""
+    if isinstance(h, np.float32):
+        return _log_32(h, low)
+    else:
+        return _log_64(h, low)
+
+
+# --- the operations, one element ---------------------------------------------------------------
+
+
+@point
+def sigmoid_point(x: Any) -> Any:
+    """Return 1 / (1 + exp(-x)).
+
+    With q = e / (1 + e): 1 - q on the right and e - e q on the left. The one rounding that counts
+    is the last, where e / (1 + e) would add up three. float32 also carries the exponential's own
+    rounding error, which is free at the memory limit; float64 pays 25 % for it, so it does not.
+    """
+    one = like(x, 1)
+    e, e_low = exp_point(-abs(x))
+    q = e / (one + e)
+    base = one if x >= 0 else e
+    if isinstance(x, np.float32):
+        return base + fma(-base, q, like(x, 0) if x >= 0 else e_low)
+    else:
+        return fma(-base, q, base)
+
+
+@point
+def clip_point(p: Any, bounds: Any) -> Any:
+    """Return p clipped to the bounds; NaN stays NaN."""
+    c = bounds[0] if p < bounds[0] else p
+    return bounds[1] if c > bounds[1] else c
+
+
+@point
+def hard_loss_point(c: Any, positive: Any) -> Any:
+    """Return -log(c), or -log(1 - c) with the rounding error of 1 - c put back."""
+    one = like(c, 1)
+    h = one - c
+    return -log_point(c if positive else h, like(c, 0) if positive else (one - h) - c)
+
+
+@point
+def soft_loss_point(c: Any, y: Any) -> Any:
+    """Return -(y log(c) + (1 - y) log(1 - c)); an absent share costs 0."""
+    return y * hard_loss_point(c, True) + (like(c, 1) - y) * hard_loss_point(c, False)
+
+
+@point
+def wrong_side_point(z: Any, y: Any) -> Any:
+    """Return max(z, 0) - z y as |z| times the label's share on the wrong side.
+
+    Nothing cancels, and a right label at an infinite logit costs 0 instead of inf - inf.
+    """
+    wrong = like(z, 1) - y if z >= 0 else y
+    return like(z, 0) if wrong == 0 else abs(z) * wrong
+
+
+# --- elementwise loops ---------------------------------------------------------------------------
+
+
+@block
+def sigmoid_block(x: Any, out: Any) -> None:
+    """Sigmoid."""
+    for i in range(x.size):
+        out[i] = sigmoid_point(x[i])
+
+
+@block
+def sigmoid_backward_block(dvalues: Any, output: Any, out: Any) -> None:
+    """Gradient through the sigmoid."""
+    for i in range(output.size):
+        s = output[i]
+        out[i] = like(s, dvalues[i]) * s * (like(s, 1) - s)
+
+
+@block
+def is_hard_block(y: Any) -> Any:
+    """Tell whether all labels are 0 or 1."""
+    soft = 0
+    for i in range(y.size):
+        soft |= np.int32((y[i] != 0) & (y[i] != 1))
+    return soft == 0
+
+
+@block
+def clipped_block(
+    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, hard: Any, grad: Any
+) -> None:
+    """Clipped loss and gradient; `hard` is None where labels may be soft."""
+    for i in range(p.size):
+        one = like(p[i], 1)
+        c = clip_point(p[i], bounds)
+        t = like(c, y[i])
+        if loss is not None:
+            value = soft_loss_point(c, t) if hard is None else hard_loss_point(c, y[i] != 0)
+            loss[i] = value if w is None else value * like(c, w[i])
+        if grad is not None:
+            slope = (c - t) / (c * (one - c)) * scale
+            grad[i] = slope if w is None else slope * like(c, w[i])
+
+
+@block
+def clipped_product_block(
+    p: Any, y: Any, bounds: Any, scale: Any, products: Any, grad: Any
+) -> Any:
+    """Multiply each hard label's probability into its lane; tell whether a label was soft."""
+    soft = 0
+    for i in range(p.size):
+        c = clip_point(p[i], bounds)
+        products[i] *= np.float64(c) if y[i] != 0 else 1.0 - np.float64(c)
+        soft |= np.int32((y[i] != 0) & (y[i] != 1))
+        if grad is not None:
+            grad[i] = (c - like(c, y[i])) / (c * (like(c, 1) - c)) * scale
+    return soft
+
+
+@block
+def logits_block(
+    z: Any,
+    y: Any,
+    w: Any,
+    scale: Any,
+    loss: Any,
+    linear: Any,
+    products: Any,
+    grad: Any,
+    hess: Any,
+) -> None:
+    """Loss of logits (an element each, or added to the lanes), gradient and Hessian.
+
+    The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the sum
+    of the first and P, the product of the 1 + e minus 1: P' = P + e (1 + P) keeps the tiny e that
+    1 + e would lose.
+    """
+    for i in range(z.size):
+        x = z[i]
+        one = like(x, 1)
+        t = like(x, y[i])
+        e, _ = exp_point(-abs(x))
+        positive = x >= 0
+        if loss is not None:
+            d = one + e
+            value = wrong_side_point(x, t) + log_point(d, e - (d - one))
+            loss[i] = value if w is None else value * like(x, w[i])
+        if linear is not None:
+            linear[i] += wrong_side_point(x, t)
+            products[i] = fma(e, one + products[i], products[i])
+        if grad is not None:
+            weight = scale if w is None else scale * like(x, w[i])
+            reciprocal = one / (one + e)
+            share = (one - t) * (one if positive else e) - t * (e if positive else one)
+            grad[i] = share * reciprocal * weight
+            if hess is not None:
+                q = e * reciprocal
+                hess[i] = fma(-q, q, q) * weight
+
+
+@point
+def cut(a: Any, start: Any, stop: Any) -> Any:
+    """Return ``a[start:stop]``, or None for an absent array."""
+    if a is None:
+        return None
+    else:
+        return a[start:stop]
+
+
+@block
+def clipped_run(p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any) -> None:
+    """Clipped loss and gradient, with one logarithm an element where the labels are hard."""
+    if loss is None:
+        clipped_block(p, y, w, bounds, scale, loss, None, grad)
+    else:
+        for s in range(0, p.size, LANES):
+            e = min(s + LANES, p.size)
+            weights, g = cut(w, s, e), cut(grad, s, e)
+            if is_hard_block(y[s:e]):
+                clipped_block(p[s:e], y[s:e], weights, bounds, scale, loss[s:e], True, g)
+            else:
+                clipped_block(p[s:e], y[s:e], weights, bounds, scale, loss[s:e], None, g)
+
+
+# --- sums: lanes, strips, spans ----------------------------------------------------------------
+
+
+@block
+def add_block(values: Any, lanes: Any) -> None:
+    """Add each value to its lane."""
+    for i in range(values.size):
+        lanes[i] += np.float64(values[i])
+
+
+@block
+def tree_sum(lanes: Any) -> Any:
+    """Return the sum of the lanes, halving them; destroys them."""
+    n = lanes.size
+    while n > 1:
+        half = (n + 1) // 2
+        upper = lanes[half:n]
+        for i in range(upper.size):
+            lanes[i] += upper[i]
+        n = half
+    return lanes[0]
+
+
+@block
+def log_products_block(products: Any) -> None:
+    """Replace each lane's product by minus its logarithm."""
+    for i in range(products.size):
+        products[i] = -log_point(products[i], 0.0)
+
+
+@block
+def softplus_lanes_block(linear: Any, products: Any, lanes: Any) -> None:
+    """Write linear + log(1 + P) to each lane; 1 + P is split exactly, whichever is larger."""
+    for i in range(linear.size):
+        p = products[i]
+        one = like(p, 1)
+        h = one + p
+        low = (one - (h - p)) if p > one else (p - (h - one))
+        lanes[i] = np.float64(linear[i] + log_point(h, low))
+
+
+@block
+def clipped_sum_run(
+    p: Any,
+    y: Any,
+    w: Any,
+    bounds: Any,
+    scale: Any,
+    grad: Any,
+    partials: Any,
+    span: Any,
+    scratch: Any,
+    lanes: Any,
+    by_product: Any,
+) -> None:
+    """Add the sum of the losses of each `span` elements to its place in `partials`.
+
+    A product of probabilities needs one logarithm for 16 of them; weights, soft labels and a tiny
+    eps need one (two) each. Whether labels are soft comes out of the product pass itself.
+    """
+    for start in range(0, p.size, STRIP):
+        stop = min(start + STRIP, p.size)
+        width = min(LANES, stop - start)
+        running = lanes[:width]
+        soft = 1
+        if w is None and by_product:
+            soft = 0
+            running[:] = 1.0
+            for s in range(start, stop, LANES):
+                e = min(s + LANES, stop)
+                soft |= clipped_product_block(
+                    p[s:e], y[s:e], bounds, scale, running, cut(grad, s, e)
+                )
+            log_products_block(running)
+        if soft != 0:
+            running[:] = 0.0
+            for s in range(start, stop, LANES):
+                e = min(s + LANES, stop)
+                values = scratch[: e - s]
+                clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
+                add_block(values, running)
+        partials[start // span] += tree_sum(running)
+
+
+@block
+def logits_sum_run(
+    z: Any,
+    y: Any,
+    w: Any,
+    scale: Any,
+    grad: Any,
+    hess: Any,
+    partials: Any,
+    span: Any,
+    scratch: Any,
+    products: Any,
+    lanes: Any,
+) -> None:
+    """Add the sum of the losses of each `span` elements to its place in `partials`."""
+    for start in range(0, z.size, STRIP):
+        stop = min(start + STRIP, z.size)
+        width = min(LANES, stop - start)
+        running = lanes[:width]
+        linear = scratch[:width]
+        linear[:] = 0
+        products[:width] = 0
+        running[:] = 0.0
+        for s in range(start, stop, LANES):
+            e = min(s + LANES, stop)
+            g, h = cut(grad, s, e), cut(hess, s, e)
+            if w is None:
+                logits_block(z[s:e], y[s:e], w, scale, None, linear, products, g, h)
+            else:
+                values = scratch[: e - s]
+                logits_block(z[s:e], y[s:e], w[s:e], scale, values, None, None, g, h)
+                add_block(values, running)
+        if w is None:
+            softplus_lanes_block(linear, products[:width], running)
+        partials[start // span] += tree_sum(running)
+
+
+# --- means over the last axis --------------------------------------------------------------------
+
+
+@block
+def row_means_block(values: Any, outputs: Any, means: Any) -> None:
+    """Write the mean of each row of `outputs` values."""
+    for row in range(means.size):
+        total = 0.0
+        for value in values[row * outputs : (row + 1) * outputs]:
+            total += np.float64(value)
+        means[row] = total / outputs
+
+
+@block
+def clipped_rows_run(
+    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any, outputs: Any, scratch: Any
+) -> None:
+    """Clipped loss as means over rows of `outputs` elements, and gradient."""
+    step = scratch.size // outputs * outputs
+    for s in range(0, p.size, step):
+        e = min(s + step, p.size)
+        values = scratch[: e - s]
+        clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
+        row_means_block(values, outputs, loss[s // outputs : e // outputs])
+
+
+@block
+def logits_rows_run(
+    z: Any,
+    y: Any,
+    w: Any,
+    scale: Any,
+    loss: Any,
+    grad: Any,
+    hess: Any,
+    outputs: Any,
+    scratch: Any,
+) -> None:
+    """Loss of logits as means over rows of `outputs` elements, gradient and Hessian."""
+    step = scratch.size // outputs * outputs
+    for s in range(0, z.size, step):
+        e = min(s + step, z.size)
+        values = scratch[: e - s]
+        weights, g, h = cut(w, s, e), cut(grad, s, e), cut(hess, s, e)
+        logits_block(z[s:e], y[s:e], weights, scale, values, None, None, g, h)
+        row_means_block(values, outputs, loss[s // outputs : e // outputs])

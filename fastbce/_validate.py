@@ -1,0 +1,211 @@
+"""Every check on what the user passed, and the text of every error.
+
+Nothing here computes or writes: a call that gets past these functions cannot fail half-way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+REDUCTIONS = ("none", "mean", "sum", "samples")
+
+_FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+def as_array(value: Any, name: str) -> Array:
+    """Return `value` as a real numeric array, without a copy where it is one already."""
+    if type(value) is np.ndarray:
+        array = value
+    elif isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} is a masked array, whose mask would be lost; pass {name}.compressed() or "
+            f"{name}.filled(...)"
+        )
+    else:
+        array = _convert(value, name)
+    kind = array.dtype.kind
+    if kind in "biu" or array.dtype.newbyteorder("=") in _FLOATS:
+        return array
+    raise TypeError(
+        f"{name} has dtype {array.dtype}; fastbce takes bool, integers, float16, float32 and "
+        f"float64{_dtype_hint(array.dtype)}"
+    )
+
+
+def _dtype_hint(dtype: np.dtype[Any]) -> str:
+    if dtype.kind == "O":
+        return ": convert it, for example with np.asarray(values, dtype=np.float64)"
+    if dtype.kind == "c":
+        return ": pass its real part"
+    return ": convert it with .astype(np.float64)"
+
+
+def _convert(value: Any, name: str) -> Array:
+    try:
+        if hasattr(value, "__dlpack__") and not hasattr(value, "__array__"):
+            return np.from_dlpack(value)
+        return np.asarray(value)
+    except (MemoryError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise TypeError(
+            f"{name}: cannot turn {type(value).__name__} into a NumPy array ({error}); "
+            "pass a numeric array or a rectangular nested sequence"
+        ) from error
+
+
+def float_dtypes(array: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """Return (dtype to compute in, dtype of the result) for predictions, logits or inputs."""
+    dtype = array.dtype
+    if dtype.kind != "f":
+        return _FLOATS[2], _FLOATS[2]
+    if dtype.itemsize == 2:
+        return _FLOATS[1], _FLOATS[0]
+    native = dtype.newbyteorder("=")
+    return native, native
+
+
+def check_same_shape(a: Array, a_name: str, b: Array, b_name: str) -> None:
+    """Raise unless the two have one shape; broadcasting labels hides mistakes."""
+    if a.shape == b.shape:
+        return
+    hint = "give both the same shape"
+    if a.size == b.size:
+        hint = f"use {b_name}.reshape({a_name}.shape) if the elements correspond in order"
+    raise ValueError(
+        f"{b_name} has shape {b.shape} but {a_name} has shape {a.shape}; shapes are not "
+        f"broadcast: {hint}"
+    )
+
+
+def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
+    """Return sample weights broadcast to `shape` (a view), or None."""
+    if weight is None:
+        return None
+    array = as_array(weight, "sample_weight")
+    if array.shape != shape:
+        try:
+            array = np.broadcast_to(array, shape)
+        except ValueError:
+            hint = "one weight an element, or a shape that broadcasts to it"
+            if array.ndim == 1 and len(shape) > 1 and array.shape[0] == shape[0]:
+                hint = "for one weight a row pass sample_weight[:, None]"
+            raise ValueError(
+                f"sample_weight has shape {array.shape}, which does not broadcast to {shape}: "
+                f"{hint}"
+            ) from None
+    if array.size:
+        low, high = np.min(array), np.max(array)
+        if not (low >= 0 and high < np.inf):
+            raise ValueError(
+                f"sample_weight must be finite and not negative, got values in [{low}, {high}]"
+            )
+    return array
+
+
+def check_reduction(reduction: Any) -> None:
+    """Raise unless the reduction is a known one."""
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"unknown reduction {reduction!r}; choose one of {list(REDUCTIONS)}")
+
+
+def check_later_options(pos_weight: Any, label_smoothing: Any) -> None:
+    """Raise for the two options whose kernels are not written yet."""
+    if pos_weight is not None:
+        raise NotImplementedError("pos_weight is not supported yet; pass sample_weight instead")
+    if label_smoothing != 0.0:
+        raise NotImplementedError(
+            f"label_smoothing={label_smoothing!r} is not supported yet; smooth the labels "
+            "instead: y_true * (1 - s) + s / 2"
+        )
+
+
+def clip_bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """Return the bounds that predictions are clipped to, as scalars of `dtype`.
+
+    They are `eps` and ``1 - eps`` rounded to `dtype`, except that they never reach 0 and 1,
+    where the loss would be infinite.
+    """
+    try:
+        value = float(eps)
+    except (TypeError, ValueError):
+        raise TypeError(f"eps must be a number, got {type(eps).__name__}") from None
+    if not 0.0 < value < 0.5:
+        raise ValueError(f"eps must lie strictly between 0 and 0.5, got {value!r}")
+    low = max(dtype.type(value), np.finfo(dtype).tiny)
+    high = min(dtype.type(1.0 - value), np.nextafter(dtype.type(1), dtype.type(0)))
+    return low, high
+
+
+def check_out(
+    out: Any, count: int, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+) -> tuple[Array | None, ...]:
+    """Return one array (or None: allocate) for each of `count` array results."""
+    if out is None:
+        return (None,) * count
+    if count == 0:
+        raise ValueError("out= was given, but this reduction leaves no array to write")
+    outs = out if isinstance(out, tuple) else (out,)
+    if len(outs) != count:
+        raise ValueError(
+            f"out= holds {len(outs)} array(s), but this call has {count} array result(s)"
+        )
+    for array, shape in zip(outs, shapes, strict=True):
+        if array is not None:
+            _check_one_out(array, shape, dtype)
+    return outs
+
+
+def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"out= must be a NumPy array, got {type(array).__name__}")
+    if array.shape != shape:
+        raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
+    if array.dtype != dtype:
+        raise TypeError(f"out= has dtype {array.dtype}, but the result has dtype {dtype}")
+    if not array.flags.writeable:
+        raise ValueError("out= is read-only; pass a writable array")
+    if array.size > 1 and 0 in array.strides:
+        if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
+            raise ValueError("out= is a broadcast view: several elements share one place")
+
+
+def overlaps(outs: Sequence[Array | None], inputs: Sequence[Array | None]) -> bool:
+    """Tell whether an output is one of the inputs, element for element.
+
+    Raises
+    ------
+    ValueError
+        If an output shares memory with an input or with another output in any other way.
+    """
+    aliased = False
+    given = [array for array in outs if array is not None]
+    for i, array in enumerate(given):
+        for other in given[:i]:
+            if np.shares_memory(array, other):
+                raise ValueError("two arrays of out= share memory; pass separate arrays")
+        for source in inputs:
+            if source is None or not np.may_share_memory(array, source):
+                continue
+            if _identical(array, source):
+                aliased = True
+            elif np.shares_memory(array, source):
+                raise ValueError(
+                    "out= overlaps an input without being exactly that array; pass the input "
+                    "itself to work in place, or a separate array"
+                )
+    return aliased
+
+
+def _identical(a: Array, b: Array) -> bool:
+    return (
+        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
+        and a.shape == b.shape
+        and a.strides == b.strides
+        and a.dtype == b.dtype
+    )

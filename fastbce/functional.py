@@ -1,0 +1,687 @@
+"""The public functions: validate, allocate or take ``out=``, call the backend, reduce.
+
+Common to all of them: arrays of any shape, strides and byte order, read-only or not, and anything
+that NumPy or DLPack turns into one. The result's dtype follows the predictions, logits or inputs:
+float32 -> float32, float64 -> float64, float16 -> float16 (computed in float32, rounded once),
+bool and integers -> float64. Labels may have any of these dtypes and are read without a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _reference
+from ._config import active_backend, fall_back_to_numpy
+from ._validate import (
+    Array,
+    as_array,
+    check_later_options,
+    check_out,
+    check_reduction,
+    check_same_shape,
+    check_weight,
+    clip_bounds,
+    float_dtypes,
+    overlaps,
+)
+
+__all__ = [
+    "bce_gradient",
+    "bce_loss",
+    "bce_loss_gradient",
+    "bce_with_logits_gradient",
+    "bce_with_logits_gradient_hessian",
+    "bce_with_logits_loss",
+    "bce_with_logits_loss_gradient",
+    "bce_with_logits_loss_gradient_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+    "warmup",
+]
+
+_engine: ModuleType | None = None
+
+
+def _backend() -> ModuleType:
+    """Return the module that computes; Numba is imported at the first call that needs it."""
+    global _engine
+    if active_backend() == "numpy":
+        return _reference
+    if _engine is None:
+        try:
+            from . import _engine as engine
+        except ImportError as error:
+            fall_back_to_numpy(error)
+            return _reference
+        _engine = engine
+    return _engine
+
+
+def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
+    """Logistic sigmoid, elementwise.
+
+    ``1 / (1 + exp(-x))``, computed from ``exp(-|x|)`` so that nothing overflows and both tails
+    keep their relative accuracy, down to the subnormal numbers.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    out : ndarray, optional
+        Array for the result: the shape of `x` and the result's dtype. It may be `x` itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `x`. A scalar for 0-dimensional input without `out`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real and numeric, or `out` has the wrong dtype.
+    ValueError
+        If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
+
+    Notes
+    -----
+    Maximum error: 1.6 ULP (float32), 2.0 ULP (float64). ``+inf -> 1``, ``-inf -> 0``, ``NaN -> NaN``.
+    """
+    x = as_array(x, "x")
+    compute, result = float_dtypes(x)
+    aliased = False
+    if out is None:
+        target = np.empty(x.shape, result)
+    else:
+        (checked,) = check_out(out, 1, (x.shape,), result)
+        target = np.empty(x.shape, result) if checked is None else checked
+        aliased = overlaps((checked,), (x,))
+    _backend().sigmoid(x, target, compute, aliased)
+    return target if out is not None or target.ndim else target[()]
+
+
+def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None = None) -> Any:
+    """Gradient of the sigmoid with respect to its input.
+
+    ``dvalues * output * (1 - output)``.
+
+    Parameters
+    ----------
+    dvalues : array_like
+        Gradient with respect to the sigmoid's output; any shape.
+    output : array_like
+        The sigmoid's output, of the same shape; the result's dtype follows it.
+    out : ndarray, optional
+        Array for the result; it may be `dvalues` or `output` itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `output`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real and numeric, or `out` has the wrong dtype.
+    ValueError
+        If the shapes differ, or `out` has the wrong shape, is read-only or partly overlaps an
+        input.
+
+    Notes
+    -----
+    Maximum error: 1.5 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
+    """
+    d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
+    check_same_shape(s, "output", d, "dvalues")
+    compute, result = float_dtypes(s)
+    aliased = False
+    if out is None:
+        target = np.empty(s.shape, result)
+    else:
+        (checked,) = check_out(out, 1, (s.shape,), result)
+        target = np.empty(s.shape, result) if checked is None else checked
+        aliased = overlaps((checked,), (d, s))
+    _backend().sigmoid_backward(d, s, target, compute, aliased)
+    return target if out is not None or target.ndim else target[()]
+
+
+def _evaluate(
+    family: str,
+    scores: Any,
+    y_true: Any,
+    wanted: tuple[str, ...],
+    sample_weight: Any,
+    pos_weight: Any,
+    label_smoothing: Any,
+    reduction: str,
+    out: Any,
+    eps: float | None = None,
+) -> Any:
+    """Validate, allocate, call the backend, reduce: the one path of all loss functions."""
+    x = as_array(scores, "y_pred" if family == "clipped" else "logits")
+    y = as_array(y_true, "y_true")
+    check_same_shape(x, "y_pred" if family == "clipped" else "logits", y, "y_true")
+    check_reduction(reduction)
+    check_later_options(pos_weight, label_smoothing)
+    weight = check_weight(sample_weight, x.shape)
+    compute, result = float_dtypes(x)
+    family_arguments: tuple[Any, ...] = ()
+    if eps is not None:
+        family_arguments = (clip_bounds(eps, compute),)
+
+    samples = reduction == "samples"
+    total = "loss" in wanted and reduction in ("mean", "sum")
+    shapes = {name: x.shape for name in wanted}
+    if total:
+        del shapes["loss"]
+    elif samples and "loss" in shapes:
+        shapes["loss"] = x.shape[:-1]
+        if not x.ndim:
+            raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
+
+    arrays: dict[str, Array] = {}
+    given = check_out(out, len(shapes), tuple(shapes.values()), result)
+    aliased = out is not None and overlaps(given, (x, y, weight))
+    for (name, shape), array in zip(shapes.items(), given, strict=True):
+        arrays[name] = np.empty(shape, result) if array is None else array
+
+    count = x.size if reduction == "mean" else x.shape[-1] if samples else 1
+    targets = [arrays.get("loss"), arrays.get("grad")]
+    if family == "logits":
+        targets.append(arrays.get("hess"))
+    value = 0.0
+    if x.size:
+        value = getattr(_backend(), family)(
+            x,
+            y,
+            weight,
+            *family_arguments,
+            1.0 / count,
+            *targets,
+            compute,
+            total,
+            samples,
+            aliased,
+        )
+    elif samples and "loss" in arrays:
+        arrays["loss"].fill(np.nan)
+    results: list[Any] = []
+    for name in wanted:
+        if name in arrays:
+            array = arrays[name]
+            results.append(array if array.ndim or out is not None else array[()])
+        elif reduction == "mean":
+            results.append(_scalar(value / count if count else np.nan, result))
+        else:
+            results.append(_scalar(value, result))
+    return results[0] if len(results) == 1 else tuple(results)
+
+
+def _scalar(value: float, dtype: np.dtype[Any]) -> Any:
+    with np.errstate(over="ignore"):
+        return dtype.type(value)
+
+
+_SHARED_DOCS = {
+    "y_pred": """y_pred : array_like
+        Predicted probabilities of class 1; any shape. Values are clipped to
+        ``[eps, 1 - eps]``; the gradient is not zeroed where the clip is active.""",
+    "logits": """logits : array_like
+        Log-odds of class 1, the input of the sigmoid; any shape.""",
+    "common": """y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape and of any bool, integer or float dtype.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the elements' losses; any shape that broadcasts to that
+        of the predictions.
+    pos_weight, label_smoothing : optional
+        Reserved: any value but the default raises NotImplementedError.""",
+    "eps": """eps : float, default 1e-7
+        Clip bound, strictly between 0 and 0.5. The bounds are ``eps`` and ``1 - eps`` rounded to
+        the dtype computed in, kept off 0 and 1.""",
+    "reduction": """reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        What is differentiated and returned: the mean over all elements, their sum, each element,
+        or the mean over the last axis. Weights do not change the divisor.""",
+    "raises": """Raises
+    ------
+    TypeError
+        If an argument is not real and numeric, or `out` has the wrong dtype.
+    ValueError
+        If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
+        reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only
+        or overlaps an input without being exactly that array.""",
+    "sums": """Sums are taken in a fixed order that depends on the number of elements alone: the same
+    bits for any number of threads and any memory layout.""",
+}
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def _documented(function: _F) -> _F:
+    """Fill the parameter descriptions that the loss functions share into the docstring."""
+    if function.__doc__:  # absent under python -OO
+        function.__doc__ = function.__doc__.format(**_SHARED_DOCS)
+    return function
+
+
+@_documented
+def bce_loss(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    out: Array | None = None,
+) -> Any:
+    """Binary cross-entropy of predicted probabilities.
+
+    Element loss ``-(y log c + (1 - y) log(1 - c))`` with ``c = clip(y_pred, eps, 1 - eps)``.
+
+    Parameters
+    ----------
+    {y_pred}
+    {common}
+    {eps}
+    {reduction}
+    out : ndarray, optional
+        Array for the losses: only with ``reduction="none"`` or ``"samples"``.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP of the exact value of the formula. {sums}
+    """
+    return _evaluate(
+        "clipped",
+        y_pred,
+        y_true,
+        ("loss",),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+        eps,
+    )
+
+
+@_documented
+def bce_gradient(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    out: Array | None = None,
+) -> Any:
+    """Gradient of the binary cross-entropy with respect to the probabilities.
+
+    Element gradient ``(c - y) / (c (1 - c))`` with ``c = clip(y_pred, eps, 1 - eps)``.
+
+    Parameters
+    ----------
+    {y_pred}
+    {common}
+    {eps}
+    {reduction}
+    out : ndarray, optional
+        Array for the gradient; it may be an input, to work in place.
+
+    Returns
+    -------
+    gradient : ndarray
+        Of the reduced loss, with respect to the probabilities; the shape of the input.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP for hard labels with ``reduction="none"``.
+    """
+    return _evaluate(
+        "clipped",
+        y_pred,
+        y_true,
+        ("grad",),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+        eps,
+    )
+
+
+@_documented
+def bce_loss_gradient(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    out: Array | tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Binary cross-entropy of probabilities and its gradient, in one pass.
+
+    See :func:`bce_loss` and :func:`bce_gradient`.
+
+    Parameters
+    ----------
+    {y_pred}
+    {common}
+    {eps}
+    {reduction}
+    out : ndarray or tuple, optional
+        Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    gradient : ndarray
+        Of the reduced loss, with respect to the probabilities; the shape of the input.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP of the exact value of the formula. {sums}
+    """
+    return _evaluate(
+        "clipped",
+        y_pred,
+        y_true,
+        ("loss", "grad"),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+        eps,
+    )
+
+
+@_documented
+def bce_with_logits_loss(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    out: Array | None = None,
+) -> Any:
+    """Binary cross-entropy of logits.
+
+    Element loss ``max(z, 0) - z y + log(1 + exp(-|z|))``: softplus of the logit against the label.
+
+    Parameters
+    ----------
+    {logits}
+    {common}
+    {reduction}
+    out : ndarray, optional
+        Array for the losses: only with ``reduction="none"`` or ``"samples"``.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP of the exact value of the formula. {sums}
+    """
+    return _evaluate(
+        "logits",
+        logits,
+        y_true,
+        ("loss",),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+    )
+
+
+@_documented
+def bce_with_logits_gradient(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    out: Array | None = None,
+) -> Any:
+    """Gradient of the binary cross-entropy with respect to the logits.
+
+    Element gradient ``sigmoid(z) - y``, without the cancellation: a saturated right label
+    gives its tiny gradient, not 0.
+
+    Parameters
+    ----------
+    {logits}
+    {common}
+    {reduction}
+    out : ndarray, optional
+        Array for the gradient; it may be an input, to work in place.
+
+    Returns
+    -------
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP for hard labels with ``reduction="none"``.
+    """
+    return _evaluate(
+        "logits",
+        logits,
+        y_true,
+        ("grad",),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+    )
+
+
+@_documented
+def bce_with_logits_loss_gradient(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    out: Array | tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Binary cross-entropy of logits and its gradient, in one pass.
+
+    See :func:`bce_with_logits_loss` and :func:`bce_with_logits_gradient`.
+
+    Parameters
+    ----------
+    {logits}
+    {common}
+    {reduction}
+    out : ndarray or tuple, optional
+        Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP of the exact value of the formula. {sums}
+    """
+    return _evaluate(
+        "logits",
+        logits,
+        y_true,
+        ("loss", "grad"),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+    )
+
+
+@_documented
+def bce_with_logits_gradient_hessian(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    out: tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Gradient and diagonal Hessian of the binary cross-entropy of logits, in one pass.
+
+    Element gradient ``sigmoid(z) - y``, without the cancellation: a saturated right label
+    gives its tiny gradient, not 0.
+    Element Hessian ``sigmoid(z) (1 - sigmoid(z))``.
+
+    Parameters
+    ----------
+    {logits}
+    {common}
+    {reduction}
+    out : tuple, optional
+        Arrays for (gradient, Hessian); None in a place allocates that one.
+
+    Returns
+    -------
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+    hessian : ndarray
+        Second derivative with respect to each logit, scaled like the gradient.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP for hard labels with ``reduction="none"``.
+    """
+    return _evaluate(
+        "logits",
+        logits,
+        y_true,
+        ("grad", "hess"),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+    )
+
+
+@_documented
+def bce_with_logits_loss_gradient_hessian(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    out: tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Loss, gradient and diagonal Hessian of the cross-entropy of logits, in one pass.
+
+    See :func:`bce_with_logits_loss` and :func:`bce_with_logits_gradient_hessian`.
+
+    Parameters
+    ----------
+    {logits}
+    {common}
+    {reduction}
+    out : tuple, optional
+        Arrays for the results that are arrays, in the order returned.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+    hessian : ndarray
+        Second derivative with respect to each logit, scaled like the gradient.
+
+    {raises}
+
+    Notes
+    -----
+    Maximum error of an element: 3 ULP of the exact value of the formula. {sums}
+    """
+    return _evaluate(
+        "logits",
+        logits,
+        y_true,
+        ("loss", "grad", "hess"),
+        sample_weight,
+        pos_weight,
+        label_smoothing,
+        reduction,
+        out,
+    )
+
+
+def warmup() -> None:
+    """Compile, or load from the cache, the kernels of every function for float32 and float64.
+
+    The first call of a function otherwise pays for its kernel: a fraction of a second to compile,
+    less to load. Labels of the scores' own dtype, int64 and bool are covered.
+    """
+    for dtype in (np.float32, np.float64):
+        x = np.full(2, 0.25, dtype)
+        sigmoid(x)
+        sigmoid_backward(x, x)
+        for labels in (x, np.zeros(2, np.int64), np.zeros(2, np.bool_)):
+            for reduction in ("mean", "none"):
+                bce_loss_gradient(x, labels, reduction=reduction)
+                bce_with_logits_loss_gradient(x, labels, reduction=reduction)
+            bce_loss(x, labels)
+            bce_gradient(x, labels)
+            bce_with_logits_loss(x, labels)
+            bce_with_logits_gradient(x, labels)
+            bce_with_logits_gradient_hessian(x, labels)
+            bce_with_logits_loss_gradient_hessian(x, labels)

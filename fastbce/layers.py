@@ -1,0 +1,182 @@
+"""The reference API's classes: they keep state and leave the arithmetic to the functions.
+
+A program written for the from-scratch reference classes runs after changing its import alone.
+All attributes are plain, so objects can be deep-copied, pickled and have their arrays popped from
+``__dict__``. Every call allocates its results: arrays handed out earlier never change.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from .functional import (
+    bce_gradient,
+    bce_loss,
+    bce_with_logits_gradient,
+    bce_with_logits_loss,
+    sigmoid,
+    sigmoid_backward,
+)
+
+
+class Activation_Sigmoid:
+    """Sigmoid activation layer.
+
+    Attributes
+    ----------
+    inputs, output : ndarray
+        Set by :meth:`forward`.
+    dinputs : ndarray
+        Set by :meth:`backward`.
+    """
+
+    inputs: Any
+    output: Any
+    dinputs: Any
+
+    def forward(self, inputs: ArrayLike, training: Any = None) -> None:
+        """Set `output` to ``1 / (1 + exp(-inputs))``; `training` is accepted and not used."""
+        self.inputs = inputs
+        self.output = sigmoid(inputs)
+
+    def backward(self, dvalues: ArrayLike) -> None:
+        """Set `dinputs` to ``dvalues * output * (1 - output)``."""
+        self.dinputs = sigmoid_backward(dvalues, self.output)
+
+    def predictions(self, outputs: ArrayLike) -> Any:
+        """Return 1 where the probability exceeds one half, else 0."""
+        return (np.asarray(outputs) > 0.5) * 1
+
+
+class Loss:
+    """Base of the losses: the data loss, its running average, the layers' regularization.
+
+    A subclass defines ``forward(output, y)``, which returns one loss a sample.
+
+    Attributes
+    ----------
+    accumulated_sum, accumulated_count : number
+        Running totals since :meth:`new_pass`.
+    trainable_layers : list
+        Set by :meth:`remember_trainable_layers`.
+    """
+
+    trainable_layers: list[Any]
+    # On the class, so that a subclass whose __init__ does not call this one's works.
+    accumulated_sum: Any = 0
+    accumulated_count: int = 0
+
+    def forward(self, y_pred: Any, y_true: Any) -> Any:
+        """Return one loss a sample; defined by the subclass."""
+        raise NotImplementedError(f"{type(self).__name__} does not define forward")
+
+    def regularization_loss(self, layer: Any = None) -> Any:
+        """Return the L1 and L2 penalties of `layer`, or of all remembered layers."""
+        layers = self.trainable_layers if layer is None else [layer]
+        penalty: Any = 0
+        for each in layers:
+            for parameter, prefix in (("weights", "weight"), ("biases", "bias")):
+                l1 = getattr(each, f"{prefix}_regularizer_l1")
+                l2 = getattr(each, f"{prefix}_regularizer_l2")
+                if l1 > 0:
+                    penalty += l1 * np.sum(np.abs(getattr(each, parameter)))
+                if l2 > 0:
+                    penalty += l2 * np.sum(np.square(getattr(each, parameter)))
+        return penalty
+
+    def remember_trainable_layers(self, trainable_layers: list[Any]) -> None:
+        """Keep the layers whose penalties :meth:`regularization_loss` adds up."""
+        self.trainable_layers = trainable_layers
+
+    def calculate(self, output: Any, y: Any, *, include_regularization: bool = False) -> Any:
+        """Return the mean loss, or (mean loss, regularization loss), and add to the totals."""
+        sample_losses = self.forward(output, y)
+        self.accumulated_sum += np.sum(sample_losses)
+        self.accumulated_count += np.size(sample_losses)
+        return self._with_regularization(np.mean(sample_losses), include_regularization)
+
+    def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
+        """Return the mean loss over all samples since :meth:`new_pass`."""
+        if not self.accumulated_count:
+            raise ValueError("no losses accumulated: call calculate() first")
+        mean = self.accumulated_sum / self.accumulated_count
+        return self._with_regularization(mean, include_regularization)
+
+    def _with_regularization(self, data_loss: Any, include: bool) -> Any:
+        return (data_loss, self.regularization_loss()) if include else data_loss
+
+    def new_pass(self) -> None:
+        """Reset the running totals."""
+        self.accumulated_sum = 0
+        self.accumulated_count = 0
+
+
+class Loss_BinaryCrossentropy(Loss):
+    """Binary cross-entropy of predicted probabilities, clipped to ``[1e-7, 1 - 1e-7]``.
+
+    Attributes
+    ----------
+    dinputs : ndarray
+        Set by :meth:`backward`.
+    """
+
+    dinputs: Any
+
+    def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Any:
+        """Return the mean over the last axis of the element losses."""
+        return bce_loss(y_pred, y_true, reduction="samples")
+
+    def backward(self, dvalues: ArrayLike, y_true: ArrayLike) -> None:
+        """Set `dinputs` to the gradient of the mean loss.
+
+        `dvalues` are the predicted probabilities. One-dimensional ones count as samples of a
+        single output each.
+        """
+        self.dinputs = _per_sample_and_output(bce_gradient(dvalues, y_true))
+
+
+class Activation_Sigmoid_Loss_BinaryCrossentropy:
+    """Sigmoid and binary cross-entropy in one: the gradient skips the probabilities.
+
+    The twin of the book's combined softmax and cross-entropy class. Working from the logits,
+    it needs no clipping and does not lose the gradient of saturated outputs.
+
+    Attributes
+    ----------
+    inputs, output : ndarray
+        Logits and probabilities, set by :meth:`forward`.
+    dinputs : ndarray
+        Set by :meth:`backward`.
+    """
+
+    inputs: Any
+    output: Any
+    dinputs: Any
+
+    def forward(self, inputs: ArrayLike, y_true: ArrayLike) -> Any:
+        """Set `output` to the probabilities and return the mean loss."""
+        self.inputs = inputs
+        self.output = sigmoid(inputs)
+        return bce_with_logits_loss(inputs, y_true)
+
+    def backward(self, dvalues: ArrayLike, y_true: ArrayLike) -> None:
+        """Set `dinputs` to the gradient of the mean loss with respect to the inputs.
+
+        `dvalues` are the predicted probabilities: those of the last :meth:`forward`, or others,
+        for which the clipped loss and the sigmoid are differentiated one after the other.
+        """
+        if dvalues is getattr(self, "output", None):
+            self.dinputs = _per_sample_and_output(bce_with_logits_gradient(self.inputs, y_true))
+        else:
+            gradient = bce_gradient(dvalues, y_true)
+            self.dinputs = _per_sample_and_output(sigmoid_backward(gradient, dvalues))
+
+
+def _per_sample_and_output(gradient: Any) -> Any:
+    """Undo the mean over axes past the second: the reference divides by the first two only."""
+    if np.ndim(gradient) > 2:
+        gradient *= np.prod(gradient.shape[2:])
+    return gradient
