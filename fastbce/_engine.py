@@ -8,8 +8,9 @@ go through scratch space of one strip, so that nothing is ever copied whole.
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -101,15 +102,29 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
-def _label_dtype(labels: Array, compute: np.dtype[Any]) -> np.dtype[Any]:
-    """Labels are read as they are, save for the dtypes that no kernel reads."""
-    native = labels.dtype.newbyteorder("=")
-    return compute if native == np.float16 else native
+class _Family(NamedTuple):
+    """The kernels of one loss: each element, sums, means of rows."""
+
+    elements: Callable[..., None]
+    sums: Callable[..., None]
+    rows: Callable[..., None]
 
 
-def _as_uint8(labels: Array) -> Array:
-    """Bool has the layout of uint8: one compiled kernel serves both."""
-    return labels.view(np.uint8) if labels.dtype == np.bool_ else labels
+_CLIPPED = _Family(k.clipped_run, k.clipped_sum_run, k.clipped_rows_run)
+_LOGITS = _Family(k.logits_block, k.logits_sum_run, k.logits_rows_run)
+
+
+class _Scratch(threading.local):
+    """Each thread's lanes, kept between calls: allocating them costs a small call 0.4 us."""
+
+    def __init__(self) -> None:
+        self.lanes = np.empty(k.LANES)
+        self.work = {
+            np.dtype(t): np.empty((2, k.LANES), t) for t in (np.float32, np.float64)
+        }
+
+
+_scratch = _Scratch()
 
 
 def _operands(
@@ -151,24 +166,37 @@ def _execute(
     piece = PIECE if direct else k.STRIP
     # A piece is whole grains, and a grain that is larger (long rows) is a piece.
     piece = max(piece // grain * grain, grain)
-    threads = min(get_num_threads(), n // MIN_PER_THREAD)
-    if threads <= 1 and n <= piece:
-        if n:
-            work(0, n)
-    else:
-        run(work, n, grain, piece, max(threads, 1))
+    run(work, n, grain, piece, min(get_num_threads(), n // MIN_PER_THREAD))
 
 
-def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False) -> None:
+def _small(n: int) -> bool:
+    """Tell whether a call is one kernel call on the caller's thread."""
+    return n < 2 * MIN_PER_THREAD
+
+
+def sigmoid(
+    x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
+) -> None:
     """See :func:`fastbce._reference.sigmoid`."""
+    if plain and _small(x.size):
+        k.sigmoid_block(x.ravel(), out.ravel())
+        return
     operands = _operands(((x, dtype),), ((out, 1),), dtype, False, aliased)
     _execute(lambda _, *pieces: k.sigmoid_block(*pieces), operands, x.size)
 
 
 def sigmoid_backward(
-    dvalues: Array, output: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False
+    dvalues: Array,
+    output: Array,
+    out: Array,
+    dtype: np.dtype[Any],
+    plain: bool = False,
+    aliased: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid_backward`."""
+    if plain and _small(output.size):
+        k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
+        return
     inputs = ((dvalues, dtype), (output, dtype))
     operands = _operands(inputs, ((out, 1),), dtype, False, aliased)
     _execute(lambda _, *pieces: k.sigmoid_backward_block(*pieces), operands, output.size)
@@ -185,29 +213,13 @@ def clipped(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
+    plain: bool = False,
     aliased: bool = False,
 ) -> float | None:
     """See :func:`fastbce._reference.clipped`."""
-    factor = dtype.type(scale)
-    by_product = bool(bounds[0] >= k.PRODUCT_EPS)
-
-    def elements(_: int, p: Any, y: Any, w: Any, loss: Any, grad: Any) -> None:
-        k.clipped_run(p, y, w, bounds, factor, loss, grad)
-
-    def sums(p: Any, y: Any, w: Any, grad: Any, partials: Array, span: int) -> None:
-        width = min(k.LANES, p.size)
-        scratch, lanes = np.empty(width, dtype), np.empty(width)
-        k.clipped_sum_run(
-            p, y, w, bounds, factor, grad, partials, span, scratch, lanes, by_product
-        )
-
-    def rows(p: Any, y: Any, w: Any, loss: Any, grad: Any, outputs: int) -> None:
-        scratch = np.empty(max(k.LANES, outputs), dtype)
-        k.clipped_rows_run(p, y, w, bounds, factor, loss, grad, outputs, scratch)
-
-    return _reduce(
-        elements, sums, rows, y_pred, y_true, weight, loss, (grad,), dtype, total, samples, aliased
-    )
+    options = (bounds, dtype.type(scale))
+    arrays = (y_pred, y_true, weight, loss, grad)
+    return _reduce(_CLIPPED, options, arrays, dtype, total, samples, plain, aliased)
 
 
 def logits(
@@ -221,92 +233,90 @@ def logits(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
+    plain: bool = False,
     aliased: bool = False,
 ) -> float | None:
     """See :func:`fastbce._reference.logits`."""
-    factor = dtype.type(scale)
-
-    def elements(_: int, z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any) -> None:
-        k.logits_block(z, y, w, factor, loss, None, None, grad, hess)
-
-    def sums(
-        z: Any, y: Any, w: Any, grad: Any, hess: Any, partials: Array, span: int
-    ) -> None:
-        width = min(k.LANES, z.size)
-        scratch, products, lanes = np.empty(width, dtype), np.empty(width, dtype), np.empty(width)
-        k.logits_sum_run(z, y, w, factor, grad, hess, partials, span, scratch, products, lanes)
-
-    def rows(z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any, outputs: int) -> None:
-        scratch = np.empty(max(k.LANES, outputs), dtype)
-        k.logits_rows_run(z, y, w, factor, loss, grad, hess, outputs, scratch)
-
-    return _reduce(
-        elements,
-        sums,
-        rows,
-        logits,
-        y_true,
-        weight,
-        loss,
-        (grad, hess),
-        dtype,
-        total,
-        samples,
-        aliased,
-    )
+    options = (dtype.type(scale),)
+    arrays = (logits, y_true, weight, loss, grad, hess)
+    return _reduce(_LOGITS, options, arrays, dtype, total, samples, plain, aliased)
 
 
 def _reduce(
-    elements: Callable[..., None],
-    sums: Callable[..., None],
-    rows: Callable[..., None],
-    scores: Array,
-    y_true: Array,
-    weight: Array | None,
-    loss: Array | None,
-    derivatives: tuple[Array | None, ...],
+    family: _Family,
+    options: tuple[Any, ...],
+    arrays: tuple[Array | None, ...],
     dtype: np.dtype[Any],
     total: bool,
     samples: bool,
+    plain: bool,
     aliased: bool,
 ) -> float | None:
     """Run one loss family: each element, their sum, or the means over the last axis."""
+    scores, labels, weight, loss, *derivatives = arrays
+    assert scores is not None and labels is not None
     n = scores.size
-    outputs = scores.shape[-1] if samples and loss is not None else 1
-    labels = _as_uint8(y_true)
-    inputs = (
-        (scores, dtype),
-        (labels, _label_dtype(labels, dtype)),
-        (weight, dtype),
-    )
+    if labels.dtype == np.bool_:
+        # Bool has the layout of uint8: one compiled kernel serves both.
+        labels = labels.view(np.uint8)
+    if plain and _small(n) and not samples:
+        flat = [None if a is None else a.ravel() for a in derivatives]
+        if not total:
+            values = None if loss is None else loss.ravel()
+            family.elements(scores.ravel(), labels.ravel(), None, *options, values, *flat)
+            return None
+        sums = np.zeros(-(-n // k.STRIP))
+        work, lanes = _scratch.work[dtype], _scratch.lanes
+        family.sums(
+            scores.ravel(), labels.ravel(), None, *options, *flat, sums, k.STRIP, work, lanes
+        )
+        return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
 
+    outputs = scores.shape[-1] if samples and loss is not None else 1
     if samples and loss is not None and outputs >= k.STRIP:
         # Rows longer than a strip are summed one by one, each by all threads.
         for row in np.ndindex(loss.shape):
-            arrays = [None if a is None else a[row] for a in (scores, y_true, weight)]
-            slopes = tuple(None if a is None else a[row] for a in derivatives)
-            value = _reduce(
-                elements, sums, rows, *arrays, None, slopes, dtype, True, False, aliased
+            scores_row, labels_row, weight_row, *rest = (
+                None if a is None else a[row] for a in (scores, labels, weight, *derivatives)
             )
-            loss[row] = value / outputs
+            parts = (scores_row, labels_row, weight_row, None, *rest)
+            value = _reduce(family, options, parts, dtype, True, False, plain, aliased)
+            loss[row] = 0.0 if value is None else value / outputs
         return None
+
+    native = labels.dtype.newbyteorder("=")
+    inputs = (
+        (scores, dtype),
+        (labels, dtype if native == np.float16 else native),
+        (weight, dtype),
+    )
+    targets = tuple((a, 1) for a in derivatives)
     if total:
-        targets = tuple((a, 1) for a in derivatives)
         operands = _operands(inputs, targets, dtype, True, aliased)
-        span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS)) or k.STRIP
+        span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
         partials = np.zeros(-(-n // span))
 
-        def call(start: int, *pieces: Any) -> None:
-            sums(*pieces, partials[start // span :], span)
+        def sum_pieces(start: int, p: Any, y: Any, w: Any, *slopes: Any) -> None:
+            work, lanes = _scratch.work[dtype], _scratch.lanes
+            places = partials[start // span :]
+            family.sums(p, y, w, *options, *slopes, places, span, work, lanes)
 
-        _execute(call, operands, n, span)
+        _execute(sum_pieces, operands, n, span)
         # cumsum adds one after the other, where sum() may change its order with the version
-        return float(partials.cumsum()[-1]) if n else 0.0
+        return float(partials.cumsum()[-1])
+
+    operands = _operands(inputs, ((loss, outputs), *targets), dtype, outputs > 1, aliased)
     if outputs == 1:
-        targets = tuple((a, 1) for a in (loss, *derivatives))
-        _execute(elements, _operands(inputs, targets, dtype, False, aliased), n)
-        return None
-    targets = ((loss, outputs), *((a, 1) for a in derivatives))
-    operands = _operands(inputs, targets, dtype, True, aliased)
-    _execute(lambda _, *pieces: rows(*pieces, outputs), operands, n, outputs)
+
+        def each(_: int, p: Any, y: Any, w: Any, values: Any, *slopes: Any) -> None:
+            family.elements(p, y, w, *options, values, *slopes)
+
+        _execute(each, operands, n)
+    else:
+
+        def rows(_: int, p: Any, y: Any, w: Any, means: Any, *slopes: Any) -> None:
+            work = np.empty(max(k.LANES, outputs), dtype)
+            family.rows(p, y, w, *options, means, *slopes, outputs, work)
+
+        _execute(rows, operands, n, outputs)
     return None

@@ -319,10 +319,10 @@ def logits_block(
     w: Any,
     scale: Any,
     loss: Any,
-    linear: Any,
-    products: Any,
     grad: Any,
     hess: Any,
+    linear: Any = None,
+    products: Any = None,
 ) -> None:
     """Loss of logits (an element each, or added to the lanes), gradient and Hessian.
 
@@ -428,9 +428,8 @@ def clipped_sum_run(
     grad: Any,
     partials: Any,
     span: Any,
-    scratch: Any,
+    work: Any,
     lanes: Any,
-    by_product: Any,
 ) -> None:
     """Add the sum of the losses of each `span` elements to its place in `partials`.
 
@@ -442,7 +441,7 @@ def clipped_sum_run(
         width = min(LANES, stop - start)
         running = lanes[:width]
         soft = 1
-        if w is None and by_product:
+        if w is None and bounds[0] >= PRODUCT_EPS:
             soft = 0
             running[:] = 1.0
             for s in range(start, stop, LANES):
@@ -455,7 +454,7 @@ def clipped_sum_run(
             running[:] = 0.0
             for s in range(start, stop, LANES):
                 e = min(s + LANES, stop)
-                values = scratch[: e - s]
+                values = work[0, : e - s]
                 clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
                 add_block(values, running)
         partials[start // span] += tree_sum(running)
@@ -471,8 +470,7 @@ def logits_sum_run(
     hess: Any,
     partials: Any,
     span: Any,
-    scratch: Any,
-    products: Any,
+    work: Any,
     lanes: Any,
 ) -> None:
     """Add the sum of the losses of each `span` elements to its place in `partials`."""
@@ -480,21 +478,21 @@ def logits_sum_run(
         stop = min(start + STRIP, z.size)
         width = min(LANES, stop - start)
         running = lanes[:width]
-        linear = scratch[:width]
+        linear, products = work[0, :width], work[1, :width]
         linear[:] = 0
-        products[:width] = 0
+        products[:] = 0
         running[:] = 0.0
         for s in range(start, stop, LANES):
             e = min(s + LANES, stop)
             g, h = cut(grad, s, e), cut(hess, s, e)
             if w is None:
-                logits_block(z[s:e], y[s:e], w, scale, None, linear, products, g, h)
+                logits_block(z[s:e], y[s:e], w, scale, None, g, h, linear, products)
             else:
-                values = scratch[: e - s]
-                logits_block(z[s:e], y[s:e], w[s:e], scale, values, None, None, g, h)
+                values = work[0, : e - s]
+                logits_block(z[s:e], y[s:e], w[s:e], scale, values, g, h)
                 add_block(values, running)
         if w is None:
-            softplus_lanes_block(linear, products[:width], running)
+            softplus_lanes_block(linear, products, running)
         partials[start // span] += tree_sum(running)
 
 
@@ -513,13 +511,13 @@ def row_means_block(values: Any, outputs: Any, means: Any) -> None:
 
 @block
 def clipped_rows_run(
-    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any, outputs: Any, scratch: Any
+    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any, outputs: Any, work: Any
 ) -> None:
     """Clipped loss as means over rows of `outputs` elements, and gradient."""
-    step = scratch.size // outputs * outputs
+    step = work.size // outputs * outputs
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
-        values = scratch[: e - s]
+        values = work[: e - s]
         clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
         row_means_block(values, outputs, loss[s // outputs : e // outputs])
 
@@ -534,13 +532,13 @@ def logits_rows_run(
     grad: Any,
     hess: Any,
     outputs: Any,
-    scratch: Any,
+    work: Any,
 ) -> None:
     """Loss of logits as means over rows of `outputs` elements, gradient and Hessian."""
-    step = scratch.size // outputs * outputs
+    step = work.size // outputs * outputs
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
-        values = scratch[: e - s]
+        values = work[: e - s]
         weights, g, h = cut(w, s, e), cut(grad, s, e), cut(hess, s, e)
-        logits_block(z[s:e], y[s:e], weights, scale, values, None, None, g, h)
+        logits_block(z[s:e], y[s:e], weights, scale, values, g, h)
         row_means_block(values, outputs, loss[s // outputs : e // outputs])

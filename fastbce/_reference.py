@@ -27,7 +27,7 @@ def _weighted(values: Array, weight: Array | None) -> Array:
     return values if weight is None else values * weight.astype(values.dtype)
 
 
-def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False) -> None:
+def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False) -> None:
     """Write ``1 / (1 + exp(-x))``."""
     with np.errstate(all="ignore"):
         z, e = _softplus_terms(x, dtype)
@@ -35,7 +35,7 @@ def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False) -
 
 
 def sigmoid_backward(
-    dvalues: Array, output: Array, out: Array, dtype: np.dtype[Any], aliased: bool = False
+    dvalues: Array, output: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
 ) -> None:
     """Write ``dvalues * output * (1 - output)``."""
     with np.errstate(all="ignore"):
@@ -66,7 +66,7 @@ def clipped(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
-    aliased: bool = False,
+    plain: bool = False, aliased: bool = False,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if `total`."""
     with np.errstate(all="ignore"):
@@ -95,7 +95,7 @@ def logits(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
-    aliased: bool = False,
+    plain: bool = False, aliased: bool = False,
 ) -> float | None:
     """Write the BCE of logits, its gradient and its Hessian; return the sum if `total`."""
     with np.errstate(all="ignore"):

@@ -6,6 +6,7 @@ Nothing here computes or writes: a call that gets past these functions cannot fa
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 REDUCTIONS = ("none", "mean", "sum", "samples")
 
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
+
+
+_PLAIN_SCORES = frozenset(_FLOATS[1:])
+_PLAIN_LABELS = frozenset(np.dtype(c) for c in "?bBhHiIlLfd")
+
+
+def is_plain(array: Any, labels: bool = False) -> bool:
+    """Tell whether the kernels can take the array as it is: the quick way past all the checks."""
+    return (
+        type(array) is np.ndarray
+        and array.dtype in (_PLAIN_LABELS if labels else _PLAIN_SCORES)
+        and array.flags.carray
+        and array.ndim > 0
+    )
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -108,10 +123,12 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
     return array
 
 
-def check_reduction(reduction: Any) -> None:
-    """Raise unless the reduction is a known one."""
+def check_reduction(reduction: Any, scores: Array) -> None:
+    """Raise unless the reduction is a known one, and the scores have what it needs."""
     if reduction not in REDUCTIONS:
         raise ValueError(f"unknown reduction {reduction!r}; choose one of {list(REDUCTIONS)}")
+    if reduction == "samples" and not scores.ndim:
+        raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
 
 
 def check_later_options(pos_weight: Any, label_smoothing: Any) -> None:
@@ -125,29 +142,33 @@ def check_later_options(pos_weight: Any, label_smoothing: Any) -> None:
         )
 
 
-def clip_bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def as_eps(eps: Any) -> float:
+    """Return the clip bound as a float."""
+    try:
+        return float(eps)
+    except (TypeError, ValueError):
+        raise TypeError(f"eps must be a number, got {type(eps).__name__}") from None
+
+
+@lru_cache
+def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the bounds that predictions are clipped to, as scalars of `dtype`.
 
     They are `eps` and ``1 - eps`` rounded to `dtype`, except that they never reach 0 and 1,
     where the loss would be infinite.
     """
-    try:
-        value = float(eps)
-    except (TypeError, ValueError):
-        raise TypeError(f"eps must be a number, got {type(eps).__name__}") from None
-    if not 0.0 < value < 0.5:
-        raise ValueError(f"eps must lie strictly between 0 and 0.5, got {value!r}")
-    low = max(dtype.type(value), np.finfo(dtype).tiny)
-    high = min(dtype.type(1.0 - value), np.nextafter(dtype.type(1), dtype.type(0)))
+    if not 0.0 < eps < 0.5:
+        raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
+    low = max(dtype.type(eps), np.finfo(dtype).tiny)
+    high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
     return low, high
 
 
 def check_out(
-    out: Any, count: int, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
+    out: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> tuple[Array | None, ...]:
-    """Return one array (or None: allocate) for each of `count` array results."""
-    if out is None:
-        return (None,) * count
+    """Return one array (or None: allocate) for each array result."""
+    count = len(shapes)
     if count == 0:
         raise ValueError("out= was given, but this reduction leaves no array to write")
     outs = out if isinstance(out, tuple) else (out,)

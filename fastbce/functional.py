@@ -26,7 +26,9 @@ from ._validate import (
     check_same_shape,
     check_weight,
     clip_bounds,
+    as_eps,
     float_dtypes,
+    is_plain,
     overlaps,
 )
 
@@ -91,17 +93,38 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     -----
     Maximum error: 1.6 ULP (float32), 2.0 ULP (float64). ``+inf -> 1``, ``-inf -> 0``, ``NaN -> NaN``.
     """
+    if out is None and is_plain(x):
+        target = np.empty(x.shape, x.dtype)  # type: ignore[union-attr]
+        _backend().sigmoid(x, target, target.dtype, True)
+        return target
     x = as_array(x, "x")
     compute, result = float_dtypes(x)
-    aliased = False
-    if out is None:
-        target = np.empty(x.shape, result)
-    else:
-        (checked,) = check_out(out, 1, (x.shape,), result)
-        target = np.empty(x.shape, result) if checked is None else checked
-        aliased = overlaps((checked,), (x,))
-    _backend().sigmoid(x, target, compute, aliased)
+    (target,), aliased = _targets(out, (x.shape,), result, (x,))
+    _backend().sigmoid(x, target, compute, False, aliased)
     return target if out is not None or target.ndim else target[()]
+
+
+def _targets(
+    out: Any,
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: np.dtype[Any],
+    inputs: tuple[Array | None, ...],
+) -> tuple[list[Array], bool]:
+    """Return the arrays to write, and whether one of them is an input."""
+    if out is None:
+        return [_allocate(shape, dtype, inputs[0]) for shape in shapes], False
+    given = check_out(out, shapes, dtype)
+    aliased = overlaps(given, inputs)
+    return [
+        _allocate(shape, dtype, inputs[0]) if array is None else array
+        for array, shape in zip(given, shapes, strict=True)
+    ], aliased
+
+
+def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
+    """Allocate a result, in Fortran order for Fortran-ordered input."""
+    fortran = like is not None and like.flags.fnc and like.shape == shape
+    return np.empty(shape, dtype, "F" if fortran else "C")
 
 
 def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None = None) -> Any:
@@ -135,17 +158,21 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     -----
     Maximum error: 1.5 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
     """
+    if (
+        out is None
+        and is_plain(output)
+        and is_plain(dvalues)
+        and dvalues.dtype == output.dtype  # type: ignore[union-attr]
+        and dvalues.shape == output.shape  # type: ignore[union-attr]
+    ):
+        target = np.empty(output.shape, output.dtype)  # type: ignore[union-attr]
+        _backend().sigmoid_backward(dvalues, output, target, target.dtype, True)
+        return target
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
     check_same_shape(s, "output", d, "dvalues")
     compute, result = float_dtypes(s)
-    aliased = False
-    if out is None:
-        target = np.empty(s.shape, result)
-    else:
-        (checked,) = check_out(out, 1, (s.shape,), result)
-        target = np.empty(s.shape, result) if checked is None else checked
-        aliased = overlaps((checked,), (d, s))
-    _backend().sigmoid_backward(d, s, target, compute, aliased)
+    (target,), aliased = _targets(out, (s.shape,), result, (s, d))
+    _backend().sigmoid_backward(d, s, target, compute, False, aliased)
     return target if out is not None or target.ndim else target[()]
 
 
@@ -153,7 +180,8 @@ def _evaluate(
     family: str,
     scores: Any,
     y_true: Any,
-    wanted: tuple[str, ...],
+    want_loss: bool,
+    derivatives: int,
     sample_weight: Any,
     pos_weight: Any,
     label_smoothing: Any,
@@ -162,67 +190,72 @@ def _evaluate(
     eps: float | None = None,
 ) -> Any:
     """Validate, allocate, call the backend, reduce: the one path of all loss functions."""
-    x = as_array(scores, "y_pred" if family == "clipped" else "logits")
-    y = as_array(y_true, "y_true")
-    check_same_shape(x, "y_pred" if family == "clipped" else "logits", y, "y_true")
-    check_reduction(reduction)
+    plain = (
+        sample_weight is None
+        and out is None
+        and is_plain(scores)
+        and is_plain(y_true, labels=True)
+        and scores.shape == y_true.shape
+    )
+    weight: Array | None = None
+    if plain:
+        x, y = scores, y_true
+        compute = result = x.dtype
+    else:
+        name = "y_pred" if family == "clipped" else "logits"
+        x, y = as_array(scores, name), as_array(y_true, "y_true")
+        check_same_shape(x, name, y, "y_true")
+        weight = check_weight(sample_weight, x.shape)
+        compute, result = float_dtypes(x)
+    check_reduction(reduction, x)
     check_later_options(pos_weight, label_smoothing)
-    weight = check_weight(sample_weight, x.shape)
-    compute, result = float_dtypes(x)
-    family_arguments: tuple[Any, ...] = ()
+    options: tuple[Any, ...] = ()
     if eps is not None:
-        family_arguments = (clip_bounds(eps, compute),)
+        options = (clip_bounds(as_eps(eps), compute),)
 
+    total = want_loss and reduction in ("mean", "sum")
     samples = reduction == "samples"
-    total = "loss" in wanted and reduction in ("mean", "sum")
-    shapes = {name: x.shape for name in wanted}
-    if total:
-        del shapes["loss"]
-    elif samples and "loss" in shapes:
-        shapes["loss"] = x.shape[:-1]
-        if not x.ndim:
-            raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
-
-    arrays: dict[str, Array] = {}
-    given = check_out(out, len(shapes), tuple(shapes.values()), result)
-    aliased = out is not None and overlaps(given, (x, y, weight))
-    for (name, shape), array in zip(shapes.items(), given, strict=True):
-        arrays[name] = np.empty(shape, result) if array is None else array
+    shapes = (x.shape,) * derivatives
+    if want_loss and not total:
+        shapes = (x.shape[:-1] if samples else x.shape, *shapes)
+    arrays, aliased = _targets(out, shapes, result, (x, y, weight))
+    loss = arrays[0] if want_loss and not total else None
+    slopes = arrays[len(arrays) - derivatives :]
+    if family == "logits":
+        slopes = (*slopes, None, None)[:2]
+    elif not derivatives:
+        slopes = (None,)
 
     count = x.size if reduction == "mean" else x.shape[-1] if samples else 1
-    targets = [arrays.get("loss"), arrays.get("grad")]
-    if family == "logits":
-        targets.append(arrays.get("hess"))
     value = 0.0
     if x.size:
         value = getattr(_backend(), family)(
             x,
             y,
             weight,
-            *family_arguments,
+            *options,
             1.0 / count,
-            *targets,
+            loss,
+            *slopes,
             compute,
             total,
             samples,
+            plain,
             aliased,
         )
-    elif samples and "loss" in arrays:
-        arrays["loss"].fill(np.nan)
-    results: list[Any] = []
-    for name in wanted:
-        if name in arrays:
-            array = arrays[name]
-            results.append(array if array.ndim or out is not None else array[()])
-        elif reduction == "mean":
-            results.append(_scalar(value / count if count else np.nan, result))
-        else:
-            results.append(_scalar(value, result))
+    elif samples and loss is not None:
+        loss.fill(np.nan)
+    results = arrays if out is not None else [a if a.ndim else a[()] for a in arrays]
+    if total:
+        mean = value / count if count else np.nan
+        results = [_scalar(mean if reduction == "mean" else value, result), *results]
     return results[0] if len(results) == 1 else tuple(results)
 
 
 def _scalar(value: float, dtype: np.dtype[Any]) -> Any:
-    with np.errstate(over="ignore"):
+    if dtype.itemsize > 2:
+        return dtype.type(value)
+    with np.errstate(over="ignore"):  # float16 has inf above 65504
         return dtype.type(value)
 
 
@@ -307,7 +340,8 @@ def bce_loss(
         "clipped",
         y_pred,
         y_true,
-        ("loss",),
+        True,
+        0,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -357,7 +391,8 @@ def bce_gradient(
         "clipped",
         y_pred,
         y_true,
-        ("grad",),
+        False,
+        1,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -409,7 +444,8 @@ def bce_loss_gradient(
         "clipped",
         y_pred,
         y_true,
-        ("loss", "grad"),
+        True,
+        1,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -457,7 +493,8 @@ def bce_with_logits_loss(
         "logits",
         logits,
         y_true,
-        ("loss",),
+        True,
+        0,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -505,7 +542,8 @@ def bce_with_logits_gradient(
         "logits",
         logits,
         y_true,
-        ("grad",),
+        False,
+        1,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -554,7 +592,8 @@ def bce_with_logits_loss_gradient(
         "logits",
         logits,
         y_true,
-        ("loss", "grad"),
+        True,
+        1,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -605,7 +644,8 @@ def bce_with_logits_gradient_hessian(
         "logits",
         logits,
         y_true,
-        ("grad", "hess"),
+        False,
+        2,
         sample_weight,
         pos_weight,
         label_smoothing,
@@ -656,7 +696,8 @@ def bce_with_logits_loss_gradient_hessian(
         "logits",
         logits,
         y_true,
-        ("loss", "grad", "hess"),
+        True,
+        2,
         sample_weight,
         pos_weight,
         label_smoothing,

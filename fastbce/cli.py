@@ -1,0 +1,152 @@
+"""The command line: one row of `COMMANDS` for each subcommand.
+
+Only the chosen subcommand's imports are paid for, so ``fastbce --help`` needs neither Numba nor
+any extra.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import fastbce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+EXIT_BAD_INPUT = 2
+EXIT_INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """What the user asked for cannot be done; the text is the one line that says why."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """One subcommand: its texts, its arguments, what it runs, and the extra it needs."""
+
+    name: str
+    summary: str
+    add_arguments: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+    extra: str | None = None
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_BAD_INPUT, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def _no_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add nothing: the subcommand has no arguments of its own."""
+
+
+def _demo_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--plot-dir",
+        type=Path,
+        default=Path(),
+        metavar="DIR",
+        help="where to write the PNG of the fitted curve (default: the current directory)",
+    )
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    if not arguments.plot_dir.is_dir():
+        raise CommandError(f"--plot-dir: {arguments.plot_dir} is not a directory")
+
+    from fastbce.demo import run_demo
+
+    return EXIT_OK if run_demo(arguments.plot_dir) else EXIT_FAILED
+
+
+def _run_info(arguments: argparse.Namespace) -> int:
+    from fastbce._machine import machine_line
+
+    print(f"fastbce {fastbce.__version__}: {machine_line()}")
+    return EXIT_OK
+
+
+COMMANDS = (
+    Command(
+        "demo",
+        "train on two real data sets with plain NumPy and with fastbce, and compare",
+        _demo_arguments,
+        _run_demo,
+        extra="demo",
+    ),
+    Command(
+        "info",
+        "print the machine, the versions and the state of the kernels",
+        _no_arguments,
+        _run_info,
+    ),
+)
+
+
+def _check_settings() -> None:
+    """Turn a bad environment variable into a line of its own, before any work is done."""
+    from fastbce._config import active_backend, get_num_threads
+
+    try:
+        active_backend()
+        get_num_threads()
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="fastbce",
+        description="Fused sigmoid and binary cross-entropy kernels for NumPy on the CPU.",
+    )
+    parser.add_argument("--version", action="version", version=f"fastbce {fastbce.__version__}")
+    subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        subparser = subparsers.add_parser(
+            command.name, help=command.summary, description=f"{command.summary}."
+        )
+        command.add_arguments(subparser)
+        subparser.set_defaults(command=command)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; ``sys.argv[1:]`` by default.
+
+    Returns
+    -------
+    int
+        0 on success, 1 where a check of the command itself failed, 2 for bad input or a missing
+        extra, 130 after Ctrl-C.
+    """
+    arguments = _build_parser().parse_args(argv)
+    command: Command = arguments.command
+    try:
+        _check_settings()
+        return command.run(arguments)
+    except (CommandError, OSError) as error:
+        message = str(error)
+    except ModuleNotFoundError as error:
+        missing = (error.name or "a package").partition(".")[0]
+        # A module of our own that is missing is a broken install, not a missing extra.
+        if command.extra is None or missing == "fastbce":
+            raise
+        message = f"{missing} is not installed: pip install 'fastbce[{command.extra}]'"
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    print(f"fastbce {command.name}: {message}", file=sys.stderr)
+    return EXIT_BAD_INPUT

@@ -1,0 +1,53 @@
+"""``fastbce demo``: two real data sets, plain NumPy against fastbce, offline."""
+
+from __future__ import annotations
+
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.console import Console
+
+__all__ = ["run_demo"]
+
+
+def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
+    """Run the whole demo.
+
+    Parameters
+    ----------
+    plot_dir : Path
+        An existing directory for the PNG of the fitted curve.
+    console : rich.console.Console, optional
+        Where to print; the standard output by default.
+
+    Returns
+    -------
+    bool
+        Whether fastbce and plain NumPy agree on the loss of every epoch.
+    """
+    from rich.console import Console
+    from rich.progress import track
+
+    from fastbce._machine import machine_line
+    from fastbce.demo import breast_cancer, flights
+    from fastbce.demo._training import compile_kernels
+
+    start = perf_counter()
+    console = console or Console(highlight=False)
+    console.print(machine_line(), soft_wrap=True)
+    # A bar and not a spinner: it leaves its line in a log as well.
+    for _ in track(compile_kernels(), "preparing the kernels", total=3, console=console):
+        pass
+    console.print(f"kernels ready after {perf_counter() - start:.1f} s")
+    agreed = breast_cancer.run(console, plot_dir)
+    agreed = flights.run(console) and agreed
+    console.rule()
+    verdict = "agrees" if agreed else "DOES NOT AGREE"
+    console.print(
+        f"fastbce {verdict} with plain NumPy on the loss of every epoch; "
+        f"{perf_counter() - start:.0f} s in all"
+    )
+    return agreed

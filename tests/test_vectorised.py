@@ -1,0 +1,182 @@
+"""Every inner loop is packed: read from the assembly of freshly compiled kernels.
+
+Numba does not show the assembly of kernels that it loads from its cache, so a fresh interpreter
+with an empty cache compiles those of a few calls that reach every loop.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly"
+)
+
+COMPILE = """
+import json
+import numpy as np
+import fastbce
+from fastbce import _kernels
+
+for dtype in (np.float32, np.float64):
+    x = np.full((2, 3), 0.25, dtype)
+    fastbce.sigmoid(x)
+    fastbce.sigmoid_backward(x, x)
+    fastbce.bce_gradient(x, x)
+    for y in (x, x != 0):
+        fastbce.bce_loss(x, y)
+        fastbce.bce_loss_gradient(x, y)
+        fastbce.bce_loss_gradient(x, y, reduction="none")
+        fastbce.bce_with_logits_loss_gradient(x, y)
+        fastbce.bce_with_logits_loss_gradient_hessian(x, y, reduction="none")
+    for reduction in ("none", "mean", "samples"):
+        fastbce.bce_loss_gradient(x, x, sample_weight=x, reduction=reduction)
+        fastbce.bce_with_logits_loss_gradient(x, x, sample_weight=x, reduction=reduction)
+kernels = {
+    name: [
+        [[str(argument) for argument in signature], assembly]
+        for signature, assembly in dispatcher.inspect_asm().items()
+    ]
+    for name, dispatcher in vars(_kernels).items()
+    if hasattr(dispatcher, "inspect_asm") and dispatcher.targetoptions.get("nogil")
+}
+print(json.dumps(kernels))
+"""
+
+PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and|blendv)p[sd]\s.*%([xyz])mm")
+PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
+SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
+LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
+# What stays scalar, and why.
+SCALAR_LOOPS = {"row_means_block": "adds up each row in the order of its elements"}
+# Loops without arithmetic on floats.
+INTEGER_LOOPS = {"is_hard_block"}
+
+
+class Loop(NamedTuple):
+    """The lines of an innermost loop."""
+
+    lines: list[str]
+
+    def count(self, pattern: re.Pattern[str]) -> int:
+        return sum(bool(pattern.match(line)) for line in self.lines)
+
+
+def innermost_loops(assembly: str) -> list[Loop]:
+    """Return the loops that contain no other: from a label to a jump back to it."""
+    lines = assembly.splitlines()
+    labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
+    spans = []
+    for i, line in enumerate(lines):
+        jump = re.match(r"^\s+j\w+\s+(\.L\w+)", line)
+        if jump and labels.get(jump[1], i + 1) <= i:
+            spans.append((labels[jump[1]], i))
+    inner = [
+        (a, b) for a, b in spans if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in spans)
+    ]
+    return [Loop(lines[a : b + 1]) for a, b in inner]
+
+
+Kernels = dict[str, list[tuple[list[str], str]]]
+
+
+@pytest.fixture(scope="module")
+def kernels(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Kernels:
+    cache = str(tmp_path_factory.mktemp("cache"))
+    done = python(COMPILE, NUMBA_CACHE_DIR=cache, FASTBCE_BACKEND="numba", timeout=600)
+    found: Kernels = json.loads(done.stdout)
+    return found
+
+
+def blocks(kernels: Kernels) -> list[tuple[str, list[str], str]]:
+    """Return the name, argument types and assembly of each loop over elements."""
+    return [
+        (name, signature, assembly)
+        for name, compiled in kernels.items()
+        if not name.endswith("_run")
+        for signature, assembly in compiled
+    ]
+
+
+def test_every_loop_was_compiled_for_both_dtypes(kernels: Kernels) -> None:
+    for name, compiled in kernels.items():
+        for dtype in ("float32", "float64"):
+            used = any(dtype in argument for signature, _ in compiled for argument in signature)
+            # Sums of products are float64 whatever the elements are.
+            assert used or (name in ("tree_sum", "log_products_block") and dtype == "float32"), name
+
+
+def test_every_inner_loop_is_packed(kernels: Kernels) -> None:
+    for name, signature, assembly in blocks(kernels):
+        if name in SCALAR_LOOPS:
+            continue
+        pattern = PACKED_INTEGER if name in INTEGER_LOOPS else PACKED
+        loops = [loop for loop in innermost_loops(assembly) if loop.count(pattern)]
+        assert loops, f"{name}{signature} has no packed loop"
+        # The vector body has no scalar arithmetic; remainders of vectors have nothing packed.
+        assert any(not loop.count(SCALAR) for loop in loops), f"{name}{signature}"
+
+
+def test_vectors_are_wide(kernels: Kernels) -> None:
+    for name, signature, assembly in blocks(kernels):
+        if name in SCALAR_LOOPS | dict.fromkeys(INTEGER_LOOPS):
+            continue
+        lines = [line for loop in innermost_loops(assembly) for line in loop.lines]
+        widths = {match[1] for line in lines if (match := PACKED.match(line))}
+        assert widths & {"y", "z"}, f"{name}{signature} uses {widths}"
+
+
+def test_packed_divisions_and_fused_multiply_adds(kernels: Kernels) -> None:
+    fused = re.compile(r"^\s+vfn?m(?:add|sub)\d+p[sd]")
+    divided = re.compile(r"^\s+vdivp[sd]")
+    expected = {"sigmoid_block": (fused, divided), "logits_block": (fused, divided)}
+    for name, patterns in expected.items():
+        for signature, assembly in kernels[name]:
+            for pattern in patterns:
+                counts = [loop.count(pattern) for loop in innermost_loops(assembly)]
+                assert any(counts), f"{name}{signature}: {pattern.pattern}"
+
+
+def test_no_call_into_the_mathematics_library(kernels: Kernels) -> None:
+    for name, compiled in kernels.items():
+        for signature, assembly in compiled:
+            code = [line for line in assembly.splitlines() if not line.lstrip().startswith(".asci")]
+            calls = [line for line in code if LIBM.search(line)]
+            assert not calls, f"{name}{signature}: {calls}"
+
+
+def test_no_call_inside_a_packed_loop(kernels: Kernels) -> None:
+    for name, signature, assembly in blocks(kernels):
+        for loop in innermost_loops(assembly):
+            if loop.count(PACKED):
+                calls = [line for line in loop.lines if re.match(r"^\s+call", line)]
+                assert not calls, f"{name}{signature}: {calls}"
+
+
+def test_the_check_sees_a_scalar_loop() -> None:
+    """The default error model tests each divisor, which keeps a loop scalar."""
+    numba = pytest.importorskip("numba")
+
+    def divide(x, out):  # type: ignore[no-untyped-def]
+        for i in range(x.size):
+            out[i] = 1.0 / x[i]
+
+    packed = {}
+    for model in ("numpy", "python"):
+        compiled = numba.njit("(f8[::1], f8[::1])", error_model=model)(divide)
+        (assembly,) = compiled.inspect_asm().values()
+        packed[model] = sum(loop.count(PACKED) for loop in innermost_loops(assembly))
+    assert packed["numpy"] > 0
+    assert packed["python"] == 0
