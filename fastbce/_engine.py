@@ -16,13 +16,15 @@ import numpy as np
 
 from . import _kernels as k
 from ._config import get_num_threads
-from ._schedule import run
+from ._schedule import crew, grain_of
 from ._validate import Array
 
-# Elements below which a second thread costs more than it brings.
-MIN_PER_THREAD = 1 << 16
-# Elements of one kernel call, about 1 ms: how long Ctrl-C can wait.
-PIECE = 1 << 21
+# Elements a thread must have to pay for its hand-over.
+MIN_PER_THREAD = 1 << 14
+# Calls below this are one kernel call on the caller's thread.
+SMALL = 2 * MIN_PER_THREAD
+# Elements a thread has in one kernel call, 1-4 ms: how long Ctrl-C waits.
+PIECE = 1 << 22
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
 
@@ -40,13 +42,10 @@ class _ArrayInterface:
 class _Operand:
     """One array of a call: its contiguous pieces, directly or through scratch space."""
 
-    def __init__(
-        self, array: Array, dtype: np.dtype[Any] | None, output: bool, direct: bool, every: int = 1
-    ) -> None:
+    def __init__(self, array: Array, dtype: np.dtype[Any], output: bool, direct: bool) -> None:
         self.array = array
         self.output = output
-        self.every = every  # elements of the call for one of this array
-        self.dtype = array.dtype if dtype is None else dtype
+        self.dtype = dtype
         self.flat = self._contiguous() if direct else None
 
     def _contiguous(self) -> Array | None:
@@ -60,7 +59,6 @@ class _Operand:
 
     def piece(self, start: int, stop: int) -> Array:
         """Return elements start to stop, contiguous and in the kernel's dtype."""
-        start, stop = start // self.every, -(-stop // self.every)
         if self.flat is not None:
             return self.flat[start:stop]
         scratch = np.empty(stop - start, self.dtype)
@@ -72,7 +70,6 @@ class _Operand:
     def store(self, start: int, stop: int, values: Array) -> None:
         """Write a piece back to where it belongs."""
         if self.output and self.flat is None:
-            start, stop = start // self.every, -(-stop // self.every)
             with np.errstate(over="ignore"):  # float16 has inf above 65504
                 for offset, box in _boxes(self.array, start, stop):
                     np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
@@ -107,21 +104,25 @@ class _Family(NamedTuple):
 
     elements: Callable[..., None]
     sums: Callable[..., None]
-    rows: Callable[..., None]
+    team: Callable[..., None]
+    sums_team: Callable[..., None]
+    rows_team: Callable[..., None]
 
 
-_CLIPPED = _Family(k.clipped_run, k.clipped_sum_run, k.clipped_rows_run)
-_LOGITS = _Family(k.logits_block, k.logits_sum_run, k.logits_rows_run)
+_CLIPPED = _Family(
+    k.clipped_run, k.clipped_sum_run, k.clipped_team, k.clipped_sum_team, k.clipped_rows_team
+)
+_LOGITS = _Family(
+    k.logits_run, k.logits_sum_run, k.logits_team, k.logits_sum_team, k.logits_rows_team
+)
 
 
 class _Scratch(threading.local):
     """Each thread's lanes, kept between calls: allocating them costs a small call 0.4 us."""
 
     def __init__(self) -> None:
-        self.lanes = np.empty(k.LANES)
-        self.work = {
-            np.dtype(t): np.empty((2, k.LANES), t) for t in (np.float32, np.float64)
-        }
+        self.lanes = np.empty((1, k.LANES))
+        self.work = {np.dtype(t): np.empty((1, 2, k.LANES), t) for t in (np.float32, np.float64)}
 
 
 _scratch = _Scratch()
@@ -129,60 +130,68 @@ _scratch = _Scratch()
 
 def _operands(
     inputs: tuple[tuple[Array | None, np.dtype[Any]], ...],
-    outputs: tuple[tuple[Array | None, int], ...],
+    outputs: tuple[Array | None, ...],
     dtype: np.dtype[Any],
     ordered: bool,
     aliased: bool,
 ) -> list[_Operand | None]:
-    arrays = [a for a, _ in inputs] + [a for a, _ in outputs]
+    arrays = [*(a for a, _ in inputs), *outputs]
     if not ordered and all(
         a is None or (a.flags.f_contiguous and not a.flags.c_contiguous) for a in arrays
     ):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
-        outputs = tuple((None if a is None else a.T, every) for a, every in outputs)
+        outputs = tuple(None if a is None else a.T for a in outputs)
     made: list[_Operand | None] = []
     for array, wanted in inputs:
         made.append(None if array is None else _Operand(array, wanted, False, True))
-    for array, every in outputs:
+    for array in outputs:
         # Kernels reading and writing one array would fall back to their scalar loop.
-        made.append(None if array is None else _Operand(array, dtype, True, not aliased, every))
+        made.append(None if array is None else _Operand(array, dtype, True, not aliased))
     return made
 
 
 def _execute(
-    call: Callable[..., None], operands: list[_Operand | None], n: int, grain: int = 64
+    team: Callable[..., None],
+    operands: list[_Operand | None],
+    options: Callable[[int, int], tuple[Any, ...]],
+    n: int,
+    unit: int = 64,
 ) -> None:
-    """Run ``call(start, *pieces)`` over all elements, on as many threads as pay."""
+    """Run a kernel over all elements, piece by piece, on as many threads as pay.
 
-    def work(start: int, stop: int) -> None:
-        pieces = [None if o is None else o.piece(start, stop) for o in operands]
-        call(start, *pieces)
+    ``options(start, threads)`` gives the kernel's further arguments for the piece from `start`.
+    Pieces and the parts that threads take start at multiples of `unit`.
+    """
+    direct = all(o is None or o.flat is not None for o in operands)
+    threads = max(1, min(get_num_threads(), n // MIN_PER_THREAD)) if direct else 1
+    slots = crew(threads)
+    piece = PIECE * threads if direct else k.STRIP
+    # A piece is whole units, and a unit that is larger (long rows) is a piece.
+    piece = max(piece // unit * unit, unit)
+    for start in range(0, n, piece):
+        stop = min(start + piece, n)
+        pieces = tuple(None if o is None else o.piece(start, stop) for o in operands)
+        grain = grain_of(stop - start, unit, threads, k.STRIP // 4, 4 * k.STRIP)
+        team(pieces, options(start, threads), stop - start, grain, slots, threads)
         for operand, values in zip(operands, pieces, strict=True):
             if operand is not None and values is not None:
                 operand.store(start, stop, values)
 
-    direct = all(o is None or o.flat is not None for o in operands)
-    piece = PIECE if direct else k.STRIP
-    # A piece is whole grains, and a grain that is larger (long rows) is a piece.
-    piece = max(piece // grain * grain, grain)
-    run(work, n, grain, piece, min(get_num_threads(), n // MIN_PER_THREAD))
 
-
-def _small(n: int) -> bool:
-    """Tell whether a call is one kernel call on the caller's thread."""
-    return n < 2 * MIN_PER_THREAD
+def _no_options(start: int, threads: int) -> tuple[Any, ...]:
+    return ()
 
 
 def sigmoid(
     x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
 ) -> None:
     """See :func:`fastbce._reference.sigmoid`."""
-    if plain and _small(x.size):
+    if plain and x.size < SMALL:
         k.sigmoid_block(x.ravel(), out.ravel())
         return
-    operands = _operands(((x, dtype),), ((out, 1),), dtype, False, aliased)
-    _execute(lambda _, *pieces: k.sigmoid_block(*pieces), operands, x.size)
+    operands = _operands(((x, dtype),), (out,), dtype, False, aliased)
+    _execute(k.sigmoid_team, operands, _no_options, x.size)
 
 
 def sigmoid_backward(
@@ -194,12 +203,12 @@ def sigmoid_backward(
     aliased: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid_backward`."""
-    if plain and _small(output.size):
+    if plain and output.size < SMALL:
         k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
         return
     inputs = ((dvalues, dtype), (output, dtype))
-    operands = _operands(inputs, ((out, 1),), dtype, False, aliased)
-    _execute(lambda _, *pieces: k.sigmoid_backward_block(*pieces), operands, output.size)
+    operands = _operands(inputs, (out,), dtype, False, aliased)
+    _execute(k.sigmoid_backward_team, operands, _no_options, output.size)
 
 
 def clipped(
@@ -259,16 +268,16 @@ def _reduce(
     if labels.dtype == np.bool_:
         # Bool has the layout of uint8: one compiled kernel serves both.
         labels = labels.view(np.uint8)
-    if plain and _small(n) and not samples:
+    if plain and n < SMALL and not samples:
         flat = [None if a is None else a.ravel() for a in derivatives]
         if not total:
             values = None if loss is None else loss.ravel()
-            family.elements(scores.ravel(), labels.ravel(), None, *options, values, *flat)
+            family.elements(scores.ravel(), labels.ravel(), None, values, *flat, *options)
             return None
         sums = np.zeros(-(-n // k.STRIP))
-        work, lanes = _scratch.work[dtype], _scratch.lanes
+        scratch = (_scratch.work[dtype], _scratch.lanes)
         family.sums(
-            scores.ravel(), labels.ravel(), None, *options, *flat, sums, k.STRIP, work, lanes
+            0, 0, scores.ravel(), labels.ravel(), None, *flat, *options, sums, k.STRIP, *scratch
         )
         return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
 
@@ -290,33 +299,36 @@ def _reduce(
         (labels, dtype if native == np.float16 else native),
         (weight, dtype),
     )
-    targets = tuple((a, 1) for a in derivatives)
+    targets = tuple(derivatives)
     if total:
         operands = _operands(inputs, targets, dtype, True, aliased)
         span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
         partials = np.zeros(-(-n // span))
 
-        def sum_pieces(start: int, p: Any, y: Any, w: Any, *slopes: Any) -> None:
-            work, lanes = _scratch.work[dtype], _scratch.lanes
-            places = partials[start // span :]
-            family.sums(p, y, w, *options, *slopes, places, span, work, lanes)
+        def sum_options(start: int, threads: int) -> tuple[Any, ...]:
+            work, lanes = np.empty((threads, 2, k.LANES), dtype), np.empty((threads, k.LANES))
+            return (*options, partials[start // span :], span, work, lanes)
 
-        _execute(sum_pieces, operands, n, span)
+        _execute(family.sums_team, operands, sum_options, n, span)
         # cumsum adds one after the other, where sum() may change its order with the version
         return float(partials.cumsum()[-1])
-
-    operands = _operands(inputs, ((loss, outputs), *targets), dtype, outputs > 1, aliased)
     if outputs == 1:
+        operands = _operands(inputs, (loss, *targets), dtype, False, aliased)
+        _execute(family.team, operands, lambda start, threads: options, n)
+        return None
 
-        def each(_: int, p: Any, y: Any, w: Any, values: Any, *slopes: Any) -> None:
-            family.elements(p, y, w, *options, values, *slopes)
+    assert loss is not None
+    operands = _operands(inputs, targets, dtype, True, aliased)
+    # The means are few beside the elements: where they cannot be written in place, copy them.
+    in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == dtype
+    means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
 
-        _execute(each, operands, n)
-    else:
+    def row_options(start: int, threads: int) -> tuple[Any, ...]:
+        work = np.empty((threads, max(k.LANES, outputs)), dtype)
+        return (*options, means[start // outputs :], outputs, work)
 
-        def rows(_: int, p: Any, y: Any, w: Any, means: Any, *slopes: Any) -> None:
-            work = np.empty(max(k.LANES, outputs), dtype)
-            family.rows(p, y, w, *options, means, *slopes, outputs, work)
-
-        _execute(rows, operands, n, outputs)
+    _execute(family.rows_team, operands, row_options, n, outputs)
+    if not in_place:
+        with np.errstate(over="ignore"):  # float16 has inf above 65504
+            np.copyto(loss, means.reshape(loss.shape), "same_kind")
     return None

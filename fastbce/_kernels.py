@@ -1,9 +1,9 @@
 """Every compiled function: scalar ``*_point`` functions, then the loops over 1-D arrays.
 
 How to read this file: a *point* function is the mathematics of one element; a *block* loop applies
-it to whole arrays; a *run* calls block loops strip by strip where something is summed. Outputs and
-options that are absent are passed as ``None``, and Numba prunes their branches when it compiles,
-so one loop serves a whole family. All of it lives in one file because Numba's disk cache watches
+it to whole arrays; a *run* calls block loops strip by strip where something is summed; a *team*
+function shares a block or a run among threads. Outputs and options that are absent are passed as
+``None``, and Numba prunes their branches when it compiles, so one loop serves a whole family. All of it lives in one file because Numba's disk cache watches
 only the file of the cached function.
 
 What keeps the loops packed (tests read the assembly): ``error_model="numpy"``, or each division's
@@ -23,6 +23,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numba.extending import intrinsic, overload
+
+from ._team import sharing
 
 LANES = 1024  # running sums kept side by side: 4-8 KiB, a quarter of the first-level cache
 STRIP = 16 * LANES  # elements between two logarithms of the lanes' products
@@ -282,7 +284,7 @@ def is_hard_block(y: Any) -> Any:
 
 @block
 def clipped_block(
-    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, hard: Any, grad: Any
+    p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, scale: Any, hard: Any
 ) -> None:
     """Clipped loss and gradient; `hard` is None where labels may be soft."""
     for i in range(p.size):
@@ -317,12 +319,12 @@ def logits_block(
     z: Any,
     y: Any,
     w: Any,
-    scale: Any,
     loss: Any,
     grad: Any,
     hess: Any,
-    linear: Any = None,
-    products: Any = None,
+    scale: Any,
+    linear: Any,
+    products: Any,
 ) -> None:
     """Loss of logits (an element each, or added to the lanes), gradient and Hessian.
 
@@ -363,18 +365,24 @@ def cut(a: Any, start: Any, stop: Any) -> Any:
 
 
 @block
-def clipped_run(p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any) -> None:
+def clipped_run(p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, scale: Any) -> None:
     """Clipped loss and gradient, with one logarithm an element where the labels are hard."""
     if loss is None:
-        clipped_block(p, y, w, bounds, scale, loss, None, grad)
+        clipped_block(p, y, w, loss, grad, bounds, scale, None)
     else:
         for s in range(0, p.size, LANES):
             e = min(s + LANES, p.size)
             weights, g = cut(w, s, e), cut(grad, s, e)
             if is_hard_block(y[s:e]):
-                clipped_block(p[s:e], y[s:e], weights, bounds, scale, loss[s:e], True, g)
+                clipped_block(p[s:e], y[s:e], weights, loss[s:e], g, bounds, scale, True)
             else:
-                clipped_block(p[s:e], y[s:e], weights, bounds, scale, loss[s:e], None, g)
+                clipped_block(p[s:e], y[s:e], weights, loss[s:e], g, bounds, scale, None)
+
+
+@block
+def logits_run(z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any, scale: Any) -> None:
+    """Loss of logits, gradient and Hessian of each element."""
+    logits_block(z, y, w, loss, grad, hess, scale, None, None)
 
 
 # --- sums: lanes, strips, spans ----------------------------------------------------------------
@@ -420,12 +428,14 @@ def softplus_lanes_block(linear: Any, products: Any, lanes: Any) -> None:
 
 @block
 def clipped_sum_run(
+    index: Any,
+    first: Any,
     p: Any,
     y: Any,
     w: Any,
+    grad: Any,
     bounds: Any,
     scale: Any,
-    grad: Any,
     partials: Any,
     span: Any,
     work: Any,
@@ -433,41 +443,46 @@ def clipped_sum_run(
 ) -> None:
     """Add the sum of the losses of each `span` elements to its place in `partials`.
 
+    The arrays hold the elements from number `first`; `index` names this thread's scratch space.
     A product of probabilities needs one logarithm for 16 of them; weights, soft labels and a tiny
     eps need one (two) each. Whether labels are soft comes out of the product pass itself.
     """
     for start in range(0, p.size, STRIP):
         stop = min(start + STRIP, p.size)
-        width = min(LANES, stop - start)
-        running = lanes[:width]
+        running = lanes[index, : min(LANES, stop - start)]
         soft = 1
         if w is None and bounds[0] >= PRODUCT_EPS:
             soft = 0
             running[:] = 1.0
             for s in range(start, stop, LANES):
                 e = min(s + LANES, stop)
-                soft |= clipped_product_block(
-                    p[s:e], y[s:e], bounds, scale, running, cut(grad, s, e)
-                )
+                g = cut(grad, s, e)
+                soft |= clipped_product_block(p[s:e], y[s:e], bounds, scale, running, g)
             log_products_block(running)
         if soft != 0:
             running[:] = 0.0
             for s in range(start, stop, LANES):
                 e = min(s + LANES, stop)
-                values = work[0, : e - s]
-                clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
+                values = work[index, 0, : e - s]
+                g = cut(grad, s, e)
+                if w is None:
+                    clipped_block(p[s:e], y[s:e], w, values, g, bounds, scale, None)
+                else:
+                    clipped_run(p[s:e], y[s:e], w[s:e], values, g, bounds, scale)
                 add_block(values, running)
-        partials[start // span] += tree_sum(running)
+        partials[(first + start) // span] += tree_sum(running)
 
 
 @block
 def logits_sum_run(
+    index: Any,
+    first: Any,
     z: Any,
     y: Any,
     w: Any,
-    scale: Any,
     grad: Any,
     hess: Any,
+    scale: Any,
     partials: Any,
     span: Any,
     work: Any,
@@ -477,8 +492,8 @@ def logits_sum_run(
     for start in range(0, z.size, STRIP):
         stop = min(start + STRIP, z.size)
         width = min(LANES, stop - start)
-        running = lanes[:width]
-        linear, products = work[0, :width], work[1, :width]
+        running = lanes[index, :width]
+        linear, products = work[index, 0, :width], work[index, 1, :width]
         linear[:] = 0
         products[:] = 0
         running[:] = 0.0
@@ -486,14 +501,14 @@ def logits_sum_run(
             e = min(s + LANES, stop)
             g, h = cut(grad, s, e), cut(hess, s, e)
             if w is None:
-                logits_block(z[s:e], y[s:e], w, scale, None, g, h, linear, products)
+                logits_block(z[s:e], y[s:e], w, None, g, h, scale, linear, products)
             else:
-                values = work[0, : e - s]
-                logits_block(z[s:e], y[s:e], w[s:e], scale, values, g, h)
+                values = work[index, 0, : e - s]
+                logits_run(z[s:e], y[s:e], w[s:e], values, g, h, scale)
                 add_block(values, running)
         if w is None:
             softplus_lanes_block(linear, products, running)
-        partials[start // span] += tree_sum(running)
+        partials[(first + start) // span] += tree_sum(running)
 
 
 # --- means over the last axis --------------------------------------------------------------------
@@ -511,34 +526,120 @@ def row_means_block(values: Any, outputs: Any, means: Any) -> None:
 
 @block
 def clipped_rows_run(
-    p: Any, y: Any, w: Any, bounds: Any, scale: Any, loss: Any, grad: Any, outputs: Any, work: Any
+    index: Any,
+    first: Any,
+    p: Any,
+    y: Any,
+    w: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    loss: Any,
+    outputs: Any,
+    work: Any,
 ) -> None:
     """Clipped loss as means over rows of `outputs` elements, and gradient."""
-    step = work.size // outputs * outputs
+    step = work.shape[1] // outputs * outputs
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
-        values = work[: e - s]
-        clipped_run(p[s:e], y[s:e], cut(w, s, e), bounds, scale, values, cut(grad, s, e))
-        row_means_block(values, outputs, loss[s // outputs : e // outputs])
+        values = work[index, : e - s]
+        clipped_run(p[s:e], y[s:e], cut(w, s, e), values, cut(grad, s, e), bounds, scale)
+        row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
 
 
 @block
 def logits_rows_run(
+    index: Any,
+    first: Any,
     z: Any,
     y: Any,
     w: Any,
-    scale: Any,
-    loss: Any,
     grad: Any,
     hess: Any,
+    scale: Any,
+    loss: Any,
     outputs: Any,
     work: Any,
 ) -> None:
     """Loss of logits as means over rows of `outputs` elements, gradient and Hessian."""
-    step = work.size // outputs * outputs
+    step = work.shape[1] // outputs * outputs
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
-        values = work[: e - s]
-        weights, g, h = cut(w, s, e), cut(grad, s, e), cut(hess, s, e)
-        logits_block(z[s:e], y[s:e], weights, scale, values, g, h)
-        row_means_block(values, outputs, loss[s // outputs : e // outputs])
+        values = work[index, : e - s]
+        g, h = cut(grad, s, e), cut(hess, s, e)
+        logits_run(z[s:e], y[s:e], cut(w, s, e), values, g, h, scale)
+        row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
+
+
+# --- the same, shared among threads --------------------------------------------------------------
+
+share_sigmoid = sharing(sigmoid_block)
+
+
+@block
+def sigmoid_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`sigmoid_block`."""
+    share_sigmoid(arrays, options, n, grain, slots, threads)
+
+
+share_sigmoid_backward = sharing(sigmoid_backward_block)
+
+
+@block
+def sigmoid_backward_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`sigmoid_backward_block`."""
+    share_sigmoid_backward(arrays, options, n, grain, slots, threads)
+
+
+share_clipped = sharing(clipped_run)
+
+
+@block
+def clipped_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`clipped_run`."""
+    share_clipped(arrays, options, n, grain, slots, threads)
+
+
+share_clipped_sum = sharing(clipped_sum_run, indexed=True)
+
+
+@block
+def clipped_sum_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`clipped_sum_run`."""
+    share_clipped_sum(arrays, options, n, grain, slots, threads)
+
+
+share_clipped_rows = sharing(clipped_rows_run, indexed=True)
+
+
+@block
+def clipped_rows_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`clipped_rows_run`."""
+    share_clipped_rows(arrays, options, n, grain, slots, threads)
+
+
+share_logits = sharing(logits_run)
+
+
+@block
+def logits_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`logits_run`."""
+    share_logits(arrays, options, n, grain, slots, threads)
+
+
+share_logits_sum = sharing(logits_sum_run, indexed=True)
+
+
+@block
+def logits_sum_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`logits_sum_run`."""
+    share_logits_sum(arrays, options, n, grain, slots, threads)
+
+
+share_logits_rows = sharing(logits_rows_run, indexed=True)
+
+
+@block
+def logits_rows_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`logits_rows_run`."""
+    share_logits_rows(arrays, options, n, grain, slots, threads)

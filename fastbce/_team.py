@@ -1,0 +1,251 @@
+"""A team of threads that shares a compiled loop without the interpreter lock.
+
+A function made by :func:`sharing`, called in compiled code, puts a job on the caller's stack: a counter of elements given out, the arguments, and a compiled function that
+takes grains off the counter and calls the kernel with those parts of the arrays until none is left. The caller offers
+the job to each idle worker, runs the same function itself, withdraws the offers that nobody took,
+and waits for the workers that did. A call therefore never waits for a thread that is asleep or
+busy with somebody else, and any number of callers may use the team at once.
+
+A worker's slot is one word: a small state, or the address of a job with its lowest bits set to
+OFFERED. The only transitions are compare-and-swap::
+
+    IDLE -> offered -> RUNNING -> IDLE      a job is taken and done
+            offered -> IDLE                 the caller withdraws it
+    IDLE -> ASLEEP -> WAKING -> IDLE        after PATIENCE turns without a job; see _schedule
+
+Hand-over takes about 1 us while a worker watches its slot, where a thread pool in Python takes
+20-90 us: each of its steps waits for the interpreter lock, and a waiting thread is put to sleep.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import ir
+from numba import config, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
+SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
+WORKERS = 63  # slots of a team
+
+# Turns of the waiting loop before a worker goes to sleep, about 100 us.
+PATIENCE = 4000
+
+COMPILED = not config.DISABLE_JIT
+
+# The instruction that tells a core it is waiting: less heat, and its twin thread goes first.
+_PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
+
+_WORD = ir.IntType(64)
+
+
+@intrinsic
+def _load(typing_context, address):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        if _PAUSE:
+            kind = ir.FunctionType(ir.VoidType(), [])
+            builder.call(builder.module.declare_intrinsic(_PAUSE, (), kind), [])
+        pointer = builder.inttoptr(args[0], _WORD.as_pointer())
+        return builder.load_atomic(pointer, ordering="acquire", align=8)
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def _store(typing_context, address, value):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(args[0], _WORD.as_pointer())
+        builder.store_atomic(args[1], pointer, ordering="release", align=8)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
+def _swap(typing_context, address, old, new):  # type: ignore[no-untyped-def]
+    """Compare and swap; tell whether the word was `old` and is now `new`."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        pointer = builder.inttoptr(args[0], _WORD.as_pointer())
+        pair = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
+        return builder.extract_value(pair, 1)
+
+    return types.boolean(types.int64, types.int64, types.int64), generate
+
+
+@intrinsic
+def _run_job(typing_context, job):  # type: ignore[no-untyped-def]
+    """Call the function whose address is the job's first word, with the job."""
+
+    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+        function = ir.FunctionType(ir.VoidType(), [_WORD]).as_pointer()
+        address = builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
+        builder.call(builder.inttoptr(address, function), [args[0]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+# Words of a job, before its arguments.
+_FUNCTION, _NEXT, _ENTERED, _FINISHED, _TOTAL, _GRAIN, _ARGUMENTS = range(7)
+
+
+@njit(nogil=True)
+def _work_together(job: int, slots: Any, threads: int) -> None:
+    base = slots.ctypes.data
+    offered = 0  # bit w: the job was offered to worker w
+    count = 0
+    for w in range(WORKERS):
+        if count >= threads - 1:
+            break
+        slot = base + 8 * SLOT * w
+        if _swap(slot, IDLE, job + OFFERED) or _swap(slot, WAKING, job + OFFERED):
+            offered |= 1 << w
+            count += 1
+    _run_job(job)
+    for w in range(WORKERS):
+        if offered >> w & 1 and _swap(base + 8 * SLOT * w, job + OFFERED, IDLE):
+            count -= 1
+    while _load(job + 8 * _FINISHED) <= count:  # the caller counts as one
+        pass
+
+
+@njit("int64(int64[::1], int64, int64)", nogil=True, cache=True)
+def serve(slots: Any, worker: int, patience: int) -> int:
+    """Do the jobs offered in a worker's slot; return when it is ASLEEP or told to STOP."""
+    slot = slots.ctypes.data + 8 * SLOT * worker
+    turns = patience
+    while True:
+        state = _load(slot)
+        if state == STOP:
+            return STOP
+        if state == WAKING:
+            _swap(slot, WAKING, IDLE)
+        elif state & 7 == OFFERED:
+            if _swap(slot, state, RUNNING):
+                _run_job(state - OFFERED)
+                _store(slot, IDLE)
+            turns = patience
+        else:
+            turns -= 1
+            if turns < 0 and _swap(slot, IDLE, ASLEEP):
+                return ASLEEP
+
+
+def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[..., None]:
+    """Return ``share(arrays, options, n, grain, slots, threads)``, for use in compiled code.
+
+    It calls ``kernel(*parts, *options)`` for consecutive parts of the arrays (1-D, of `n` elements,
+    or None), cut at multiples of `grain`, on at most so many threads. An indexed kernel is called
+    as ``kernel(index, start, *parts, *options)``: `index`, below `threads`, is the thread's own
+    during the call, the place of its scratch space.
+
+    The kernel is bound here because Numba does not cache code that holds a function as a value.
+    """
+
+    def share(
+        arrays: tuple[Any, ...],
+        options: tuple[Any, ...],
+        n: int,
+        grain: int,
+        slots: Any,
+        threads: int,
+    ) -> None:
+        for start in range(0, n, grain):
+            parts = [None if a is None else a[start : start + grain] for a in arrays]
+            kernel(*((0, start) if indexed else ()), *parts, *options)
+
+    @intrinsic
+    def share_compiled(typing_context, arrays, options, n, grain, slots, threads):  # type: ignore[no-untyped-def]
+        index_types = (types.int64, types.int64) if indexed else ()
+        kernel_type = typing_context.resolve_value_type(kernel)
+        kernel_signature = typing_context.resolve_function_type(
+            kernel_type, (*index_types, *arrays.types, *options.types), {}
+        )
+
+        def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+            arguments = [
+                *cgutils.unpack_tuple(builder, values[0]),
+                *cgutils.unpack_tuple(builder, values[1]),
+            ]
+            job_type = ir.LiteralStructType([_WORD] * _ARGUMENTS + [a.type for a in arguments])
+            function = _job_function(
+                context, builder, kernel_type, kernel_signature, job_type, arrays.types, indexed
+            )
+            job = cgutils.alloca_once(builder, job_type)
+            address = builder.ptrtoint(function, _WORD)
+            words = (address, _WORD(0), _WORD(0), _WORD(0), values[2], values[3])
+            for place, value in enumerate((*words, *arguments)):
+                builder.store(value, cgutils.gep_inbounds(builder, job, 0, place))
+            context.compile_internal(
+                builder,
+                lambda job, slots, threads: _work_together(job, slots, threads),
+                types.void(types.int64, slots, types.int64),
+                (builder.ptrtoint(job, _WORD), values[4], values[5]),
+            )
+            return context.get_dummy_value()
+
+        return types.void(arrays, options, n, grain, slots, threads), generate
+
+    return share_compiled if COMPILED else share
+
+
+def _cut(context, builder, kind, value, start, length):  # type: ignore[no-untyped-def]
+    """Emit ``value[start : start + length]``; an absent array stays absent."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.data = builder.gep(array.data, [start])
+    array.nitems = length
+    array.shape = cgutils.pack_array(builder, [length])
+    return array._getvalue()
+
+
+def _job_function(  # type: ignore[no-untyped-def]
+    context, builder, kernel, kernel_signature, job_type, array_types, indexed
+):
+    """Emit ``void f(job)``: take grains and call the kernel until the job has none left."""
+    result = kernel.dispatcher.get_compile_result(kernel_signature)
+    context.active_code_library.add_linking_library(result.library)
+    module = builder.module
+    callee = context.declare_function(module, result.fndesc)
+    name = module.get_unique_name(f"{builder.function.name}.job")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORD]), name)
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    job = b.inttoptr(function.args[0], job_type.as_pointer())
+
+    def word(place: int) -> Any:
+        return cgutils.gep_inbounds(b, job, 0, place)
+
+    total, step = b.load(word(_TOTAL)), b.load(word(_GRAIN))
+    arguments = [b.load(word(i)) for i in range(_ARGUMENTS, len(job_type.elements))]
+    index = b.atomic_rmw("add", word(_ENTERED), _WORD(1), "monotonic")
+    take = function.append_basic_block("take")
+    do = function.append_basic_block("do")
+    done = function.append_basic_block("done")
+    b.branch(take)
+    b.position_at_end(take)
+    start = b.atomic_rmw("add", word(_NEXT), step, "monotonic")
+    b.cbranch(b.icmp_signed("<", start, total), do, done)
+    b.position_at_end(do)
+    end = b.add(start, step)
+    stop = b.select(b.icmp_signed("<", end, total), end, total)
+    length = b.sub(stop, start)
+    values = [index, start] if indexed else []
+    for kind, value in zip(array_types, arguments, strict=False):
+        values.append(_cut(context, b, kind, value, start, length))
+    values += arguments[len(array_types) :]
+    # Kernels do not raise, so the status of the call is not looked at.
+    context.call_conv.call_function(
+        b, callee, kernel_signature.return_type, kernel_signature.args, values
+    )
+    b.branch(take)
+    b.position_at_end(done)
+    b.atomic_rmw("add", word(_FINISHED), _WORD(1), "release")
+    b.ret_void()
+    return function
