@@ -136,47 +136,75 @@ def _operands(
     aliased: bool,
 ) -> list[_Operand | None]:
     arrays = [*(a for a, _ in inputs), *outputs]
-    if not ordered and all(
-        a is None or (a.flags.f_contiguous and not a.flags.c_contiguous) for a in arrays
-    ):
+    if not ordered and all(a is None or a.flags.fnc for a in arrays):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
         outputs = tuple(None if a is None else a.T for a in outputs)
-    made: list[_Operand | None] = []
-    for array, wanted in inputs:
-        made.append(None if array is None else _Operand(array, wanted, False, True))
-    for array in outputs:
-        # Kernels reading and writing one array would fall back to their scalar loop.
-        made.append(None if array is None else _Operand(array, dtype, True, not aliased))
+    made = [None if a is None else _Operand(a, wanted, False, True) for a, wanted in inputs]
+    # A kernel that reads and writes one array would fall back to its scalar loop.
+    made += [None if a is None else _Operand(a, dtype, True, not aliased) for a in outputs]
     return made
 
 
 def _execute(
     team: Callable[..., None],
-    operands: list[_Operand | None],
+    inputs: tuple[tuple[Array | None, np.dtype[Any]], ...],
+    outputs: tuple[Array | None, ...],
+    dtype: np.dtype[Any],
+    options: Callable[[int, int], tuple[Any, ...]],
+    n: int,
+    unit: int = 64,
+    ordered: bool = False,
+    plain: bool = False,
+    aliased: bool = False,
+) -> None:
+    """Run a kernel over all elements, in place where the layout allows, else through scratch.
+
+    `inputs` come with the dtype that the kernel reads; `ordered` asks for C order of the elements.
+    """
+    if plain:
+        arrays = [a for a, _ in inputs]
+        flats = tuple(None if a is None else a.ravel() for a in (*arrays, *outputs))
+        _share(team, flats, options, n, unit)
+        return
+    operands = _operands(inputs, outputs, dtype, ordered, aliased)
+    if all(o is None or o.flat is not None for o in operands):
+        _share(team, tuple(None if o is None else o.flat for o in operands), options, n, unit)
+        return
+    slots = crew(1)
+    # A piece is whole units, and a unit that is larger (long rows) is a piece.
+    piece = max(k.STRIP // unit * unit, unit)
+    for start in range(0, n, piece):
+        stop = min(start + piece, n)
+        pieces = tuple(None if o is None else o.piece(start, stop) for o in operands)
+        team(pieces, options(start, 1), stop - start, piece, slots, 1)
+        for operand, values in zip(operands, pieces, strict=True):
+            if operand is not None and values is not None:
+                operand.store(start, stop, values)
+
+
+def _share(
+    team: Callable[..., None],
+    arrays: tuple[Array | None, ...],
     options: Callable[[int, int], tuple[Any, ...]],
     n: int,
     unit: int = 64,
 ) -> None:
-    """Run a kernel over all elements, piece by piece, on as many threads as pay.
+    """Run a kernel over flat arrays, on as many threads as pay.
 
     ``options(start, threads)`` gives the kernel's further arguments for the piece from `start`.
     Pieces and the parts that threads take start at multiples of `unit`.
     """
-    direct = all(o is None or o.flat is not None for o in operands)
-    threads = max(1, min(get_num_threads(), n // MIN_PER_THREAD)) if direct else 1
+    threads = max(1, min(get_num_threads(), n // MIN_PER_THREAD))
     slots = crew(threads)
-    piece = PIECE * threads if direct else k.STRIP
-    # A piece is whole units, and a unit that is larger (long rows) is a piece.
-    piece = max(piece // unit * unit, unit)
+    piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
-        pieces = tuple(None if o is None else o.piece(start, stop) for o in operands)
+        parts = (
+            arrays if n <= piece else tuple(None if a is None else a[start:stop] for a in arrays)
+        )
         grain = grain_of(stop - start, unit, threads, k.STRIP // 4, 4 * k.STRIP)
-        team(pieces, options(start, threads), stop - start, grain, slots, threads)
-        for operand, values in zip(operands, pieces, strict=True):
-            if operand is not None and values is not None:
-                operand.store(start, stop, values)
+        team(parts, options(start, threads), stop - start, grain, slots, threads)
 
 
 def _no_options(start: int, threads: int) -> tuple[Any, ...]:
@@ -190,8 +218,16 @@ def sigmoid(
     if plain and x.size < SMALL:
         k.sigmoid_block(x.ravel(), out.ravel())
         return
-    operands = _operands(((x, dtype),), (out,), dtype, False, aliased)
-    _execute(k.sigmoid_team, operands, _no_options, x.size)
+    _execute(
+        k.sigmoid_team,
+        ((x, dtype),),
+        (out,),
+        dtype,
+        _no_options,
+        x.size,
+        plain=plain,
+        aliased=aliased,
+    )
 
 
 def sigmoid_backward(
@@ -206,9 +242,16 @@ def sigmoid_backward(
     if plain and output.size < SMALL:
         k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
         return
-    inputs = ((dvalues, dtype), (output, dtype))
-    operands = _operands(inputs, (out,), dtype, False, aliased)
-    _execute(k.sigmoid_backward_team, operands, _no_options, output.size)
+    _execute(
+        k.sigmoid_backward_team,
+        ((dvalues, dtype), (output, dtype)),
+        (out,),
+        dtype,
+        _no_options,
+        output.size,
+        plain=plain,
+        aliased=aliased,
+    )
 
 
 def clipped(
@@ -227,8 +270,8 @@ def clipped(
 ) -> float | None:
     """See :func:`fastbce._reference.clipped`."""
     options = (bounds, dtype.type(scale))
-    arrays = (y_pred, y_true, weight, loss, grad)
-    return _reduce(_CLIPPED, options, arrays, dtype, total, samples, plain, aliased)
+    scores = (y_pred, y_true, weight)
+    return _reduce(_CLIPPED, options, *scores, loss, (grad,), dtype, total, samples, plain, aliased)
 
 
 def logits(
@@ -247,14 +290,20 @@ def logits(
 ) -> float | None:
     """See :func:`fastbce._reference.logits`."""
     options = (dtype.type(scale),)
-    arrays = (logits, y_true, weight, loss, grad, hess)
-    return _reduce(_LOGITS, options, arrays, dtype, total, samples, plain, aliased)
+    scores = (logits, y_true, weight)
+    return _reduce(
+        _LOGITS, options, *scores, loss, (grad, hess), dtype, total, samples, plain, aliased
+    )
 
 
 def _reduce(
     family: _Family,
     options: tuple[Any, ...],
-    arrays: tuple[Array | None, ...],
+    scores: Array,
+    labels: Array,
+    weight: Array | None,
+    loss: Array | None,
+    derivatives: tuple[Array | None, ...],
     dtype: np.dtype[Any],
     total: bool,
     samples: bool,
@@ -262,8 +311,6 @@ def _reduce(
     aliased: bool,
 ) -> float | None:
     """Run one loss family: each element, their sum, or the means over the last axis."""
-    scores, labels, weight, loss, *derivatives = arrays
-    assert scores is not None and labels is not None
     n = scores.size
     if labels.dtype == np.bool_:
         # Bool has the layout of uint8: one compiled kernel serves both.
@@ -282,15 +329,24 @@ def _reduce(
         return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
 
     outputs = scores.shape[-1] if samples and loss is not None else 1
-    if samples and loss is not None and outputs >= k.STRIP:
+    if loss is not None and outputs >= k.STRIP:
         # Rows longer than a strip are summed one by one, each by all threads.
         for row in np.ndindex(loss.shape):
-            scores_row, labels_row, weight_row, *rest = (
-                None if a is None else a[row] for a in (scores, labels, weight, *derivatives)
+            value = _reduce(
+                family,
+                options,
+                scores[row],
+                labels[row],
+                None if weight is None else weight[row],
+                None,
+                tuple(None if a is None else a[row] for a in derivatives),
+                dtype,
+                total=True,
+                samples=False,
+                plain=plain,
+                aliased=aliased,
             )
-            parts = (scores_row, labels_row, weight_row, None, *rest)
-            value = _reduce(family, options, parts, dtype, True, False, plain, aliased)
-            loss[row] = 0.0 if value is None else value / outputs
+            loss[row] = (value or 0.0) / outputs
         return None
 
     native = labels.dtype.newbyteorder("=")
@@ -299,9 +355,7 @@ def _reduce(
         (labels, dtype if native == np.float16 else native),
         (weight, dtype),
     )
-    targets = tuple(derivatives)
     if total:
-        operands = _operands(inputs, targets, dtype, True, aliased)
         span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
         partials = np.zeros(-(-n // span))
 
@@ -309,16 +363,32 @@ def _reduce(
             work, lanes = np.empty((threads, 2, k.LANES), dtype), np.empty((threads, k.LANES))
             return (*options, partials[start // span :], span, work, lanes)
 
-        _execute(family.sums_team, operands, sum_options, n, span)
+        _execute(
+            family.sums_team,
+            inputs,
+            derivatives,
+            dtype,
+            sum_options,
+            n,
+            unit=span,
+            ordered=True,
+            plain=plain,
+            aliased=aliased,
+        )
         # cumsum adds one after the other, where sum() may change its order with the version
         return float(partials.cumsum()[-1])
-    if outputs == 1:
-        operands = _operands(inputs, (loss, *targets), dtype, False, aliased)
-        _execute(family.team, operands, lambda start, threads: options, n)
+    if outputs == 1 or loss is None:
+        _execute(
+            family.team,
+            inputs,
+            (loss, *derivatives),
+            dtype,
+            lambda start, threads: options,
+            n,
+            plain=plain,
+            aliased=aliased,
+        )
         return None
-
-    assert loss is not None
-    operands = _operands(inputs, targets, dtype, True, aliased)
     # The means are few beside the elements: where they cannot be written in place, copy them.
     in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == dtype
     means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
@@ -327,7 +397,18 @@ def _reduce(
         work = np.empty((threads, max(k.LANES, outputs)), dtype)
         return (*options, means[start // outputs :], outputs, work)
 
-    _execute(family.rows_team, operands, row_options, n, outputs)
+    _execute(
+        family.rows_team,
+        inputs,
+        derivatives,
+        dtype,
+        row_options,
+        n,
+        unit=outputs,
+        ordered=True,
+        plain=plain,
+        aliased=aliased,
+    )
     if not in_place:
         with np.errstate(over="ignore"):  # float16 has inf above 65504
             np.copyto(loss, means.reshape(loss.shape), "same_kind")

@@ -19,7 +19,7 @@ def _softplus_terms(logits: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     return z, np.exp(-np.abs(z))
 
 
-def _store(out: Array, values: Array) -> None:
+def _store(out: Array, values: Any) -> None:
     np.copyto(out, values, casting="same_kind")
 
 
@@ -27,7 +27,9 @@ def _weighted(values: Array, weight: Array | None) -> Array:
     return values if weight is None else values * weight.astype(values.dtype)
 
 
-def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False) -> None:
+def sigmoid(
+    x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
+) -> None:
     """Write ``1 / (1 + exp(-x))``."""
     with np.errstate(all="ignore"):
         z, e = _softplus_terms(x, dtype)
@@ -35,7 +37,12 @@ def sigmoid(x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, ali
 
 
 def sigmoid_backward(
-    dvalues: Array, output: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
+    dvalues: Array,
+    output: Array,
+    out: Array,
+    dtype: np.dtype[Any],
+    plain: bool = False,
+    aliased: bool = False,
 ) -> None:
     """Write ``dvalues * output * (1 - output)``."""
     with np.errstate(all="ignore"):
@@ -50,8 +57,9 @@ def _emit(
         return None
     if loss is not None:
         if samples:
-            loss_values = np.mean(loss_values, axis=-1, dtype=np.float64)
-        _store(loss, loss_values)
+            _store(loss, np.mean(loss_values, axis=-1, dtype=np.float64))
+        else:
+            _store(loss, loss_values)
     return float(np.sum(loss_values, dtype=np.float64)) if total else None
 
 
@@ -66,7 +74,8 @@ def clipped(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
-    plain: bool = False, aliased: bool = False,
+    plain: bool = False,
+    aliased: bool = False,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if `total`."""
     with np.errstate(all="ignore"):
@@ -95,7 +104,8 @@ def logits(
     dtype: np.dtype[Any],
     total: bool = False,
     samples: bool = False,
-    plain: bool = False, aliased: bool = False,
+    plain: bool = False,
+    aliased: bool = False,
 ) -> float | None:
     """Write the BCE of logits, its gradient and its Hessian; return the sum if `total`."""
     with np.errstate(all="ignore"):

@@ -71,7 +71,11 @@ def _serve(slots: Any, worker: int, bell: threading.Lock) -> None:
 
 
 _team = _Team()
-atexit.register(lambda: _team.dismiss())
+
+
+@atexit.register
+def _dismiss_team() -> None:
+    _team.dismiss()
 
 
 def _new_team() -> None:

@@ -1,10 +1,11 @@
 """A team of threads that shares a compiled loop without the interpreter lock.
 
-A function made by :func:`sharing`, called in compiled code, puts a job on the caller's stack: a counter of elements given out, the arguments, and a compiled function that
-takes grains off the counter and calls the kernel with those parts of the arrays until none is left. The caller offers
+A function made by :func:`sharing`, called in compiled code, puts a job on the caller's stack: a
+counter of elements given out, the arguments, and a compiled function that takes grains off the
+counter and calls the kernel with those parts of the arrays until none is left. The caller offers
 the job to each idle worker, runs the same function itself, withdraws the offers that nobody took,
-and waits for the workers that did. A call therefore never waits for a thread that is asleep or
-busy with somebody else, and any number of callers may use the team at once.
+and waits for the workers that did. A call therefore never waits for a thread that is asleep or busy
+with somebody else, and any number of callers may use the team at once.
 
 A worker's slot is one word: a small state, or the address of a job with its lowest bits set to
 OFFERED. The only transitions are compare-and-swap::
@@ -44,8 +45,8 @@ _WORD = ir.IntType(64)
 
 
 @intrinsic
-def _load(typing_context, address):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _load(typing_context, address):
+    def generate(context, builder, signature, args):
         if _PAUSE:
             kind = ir.FunctionType(ir.VoidType(), [])
             builder.call(builder.module.declare_intrinsic(_PAUSE, (), kind), [])
@@ -56,8 +57,8 @@ def _load(typing_context, address):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _store(typing_context, address, value):  # type: ignore[no-untyped-def]
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+def _store(typing_context, address, value):
+    def generate(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], _WORD.as_pointer())
         builder.store_atomic(args[1], pointer, ordering="release", align=8)
         return context.get_dummy_value()
@@ -66,10 +67,10 @@ def _store(typing_context, address, value):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _swap(typing_context, address, old, new):  # type: ignore[no-untyped-def]
+def _swap(typing_context, address, old, new):
     """Compare and swap; tell whether the word was `old` and is now `new`."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         pointer = builder.inttoptr(args[0], _WORD.as_pointer())
         pair = builder.cmpxchg(pointer, args[1], args[2], "acq_rel", "acquire")
         return builder.extract_value(pair, 1)
@@ -78,10 +79,10 @@ def _swap(typing_context, address, old, new):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def _run_job(typing_context, job):  # type: ignore[no-untyped-def]
+def _run_job(typing_context, job):
     """Call the function whose address is the job's first word, with the job."""
 
-    def generate(context, builder, signature, args):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, args):
         function = ir.FunctionType(ir.VoidType(), [_WORD]).as_pointer()
         address = builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
         builder.call(builder.inttoptr(address, function), [args[0]])
@@ -160,14 +161,14 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
             kernel(*((0, start) if indexed else ()), *parts, *options)
 
     @intrinsic
-    def share_compiled(typing_context, arrays, options, n, grain, slots, threads):  # type: ignore[no-untyped-def]
+    def share_compiled(typing_context, arrays, options, n, grain, slots, threads):
         index_types = (types.int64, types.int64) if indexed else ()
         kernel_type = typing_context.resolve_value_type(kernel)
         kernel_signature = typing_context.resolve_function_type(
             kernel_type, (*index_types, *arrays.types, *options.types), {}
         )
 
-        def generate(context, builder, signature, values):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, values):
             arguments = [
                 *cgutils.unpack_tuple(builder, values[0]),
                 *cgutils.unpack_tuple(builder, values[1]),
@@ -194,7 +195,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
     return share_compiled if COMPILED else share
 
 
-def _cut(context, builder, kind, value, start, length):  # type: ignore[no-untyped-def]
+def _cut(context, builder, kind, value, start, length):
     """Emit ``value[start : start + length]``; an absent array stays absent."""
     if not isinstance(kind, types.Array):
         return value
@@ -205,9 +206,7 @@ def _cut(context, builder, kind, value, start, length):  # type: ignore[no-untyp
     return array._getvalue()
 
 
-def _job_function(  # type: ignore[no-untyped-def]
-    context, builder, kernel, kernel_signature, job_type, array_types, indexed
-):
+def _job_function(context, builder, kernel, kernel_signature, job_type, array_types, indexed):
     """Emit ``void f(job)``: take grains and call the kernel until the job has none left."""
     result = kernel.dispatcher.get_compile_result(kernel_signature)
     context.active_code_library.add_linking_library(result.library)

@@ -20,15 +20,16 @@ from ._config import active_backend, fall_back_to_numpy
 from ._validate import (
     Array,
     as_array,
+    as_eps,
     check_later_options,
     check_out,
     check_reduction,
     check_same_shape,
     check_weight,
     clip_bounds,
-    as_eps,
     float_dtypes,
     is_plain,
+    is_plain_out,
     overlaps,
 )
 
@@ -91,11 +92,12 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Maximum error: 1.6 ULP (float32), 2.0 ULP (float64). ``+inf -> 1``, ``-inf -> 0``, ``NaN -> NaN``.
+    Maximum error: 1.6 ULP (float32), 2.0 ULP (float64). ``+inf -> 1``, ``-inf -> 0`` and
+    ``NaN -> NaN``.
     """
-    if out is None and is_plain(x):
-        target = np.empty(x.shape, x.dtype)  # type: ignore[union-attr]
-        _backend().sigmoid(x, target, target.dtype, True)
+    if is_plain(x) and (out is None or is_plain_out(out, x.shape, x.dtype, x)):
+        target = np.empty(x.shape, x.dtype) if out is None else out
+        _backend().sigmoid(x, target, x.dtype, True)
         return target
     x = as_array(x, "x")
     compute, result = float_dtypes(x)
@@ -158,16 +160,12 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     -----
     Maximum error: 1.5 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
     """
-    if (
-        out is None
-        and is_plain(output)
-        and is_plain(dvalues)
-        and dvalues.dtype == output.dtype  # type: ignore[union-attr]
-        and dvalues.shape == output.shape  # type: ignore[union-attr]
-    ):
-        target = np.empty(output.shape, output.dtype)  # type: ignore[union-attr]
-        _backend().sigmoid_backward(dvalues, output, target, target.dtype, True)
-        return target
+    if is_plain(output) and is_plain_out(dvalues, output.shape, output.dtype):
+        dtype = output.dtype
+        if out is None or is_plain_out(out, output.shape, dtype, dvalues, output):
+            target = np.empty(output.shape, dtype) if out is None else out
+            _backend().sigmoid_backward(dvalues, output, target, dtype, True)
+            return target
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
     check_same_shape(s, "output", d, "dvalues")
     compute, result = float_dtypes(s)
@@ -192,7 +190,6 @@ def _evaluate(
     """Validate, allocate, call the backend, reduce: the one path of all loss functions."""
     plain = (
         sample_weight is None
-        and out is None
         and is_plain(scores)
         and is_plain(y_true, labels=True)
         and scores.shape == y_true.shape
@@ -218,13 +215,19 @@ def _evaluate(
     shapes = (x.shape,) * derivatives
     if want_loss and not total:
         shapes = (x.shape[:-1] if samples else x.shape, *shapes)
-    arrays, aliased = _targets(out, shapes, result, (x, y, weight))
+    if (
+        plain
+        and out is not None
+        and len(shapes) == 1
+        and is_plain_out(out, shapes[0], result, x, y)
+    ):
+        arrays, aliased = [out], False
+    else:
+        arrays, aliased = _targets(out, shapes, result, (x, y, weight))
+        plain = plain and not aliased and (out is None or all(a.flags.carray for a in arrays))
     loss = arrays[0] if want_loss and not total else None
-    slopes = arrays[len(arrays) - derivatives :]
-    if family == "logits":
-        slopes = (*slopes, None, None)[:2]
-    elif not derivatives:
-        slopes = (None,)
+    slopes: list[Array | None] = [*arrays[len(arrays) - derivatives :]]
+    slopes += [None] * ((2 if family == "logits" else 1) - derivatives)
 
     count = x.size if reduction == "mean" else x.shape[-1] if samples else 1
     value = 0.0
@@ -286,7 +289,7 @@ _SHARED_DOCS = {
         If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
         reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only
         or overlaps an input without being exactly that array.""",
-    "sums": """Sums are taken in a fixed order that depends on the number of elements alone: the same
+    "sums": """Sums are taken in an order that depends on the number of elements alone: the same
     bits for any number of threads and any memory layout.""",
 }
 
