@@ -76,20 +76,17 @@ def kernel_state() -> str:
         compile, ``"not available"`` without a working Numba.
     """
     try:
-        from fastbce import _kernels
+        from fastbce import _cache, _kernels
     except ImportError:
         return "not available"
-    source_time = Path(_kernels.__file__).stat().st_mtime
+    stamp = _cache.source_stamp()
     directories = {
         Path(kernel.stats.cache_path)
         for kernel in vars(_kernels).values()
         if getattr(getattr(kernel, "stats", None), "cache_path", None)
     }
-    # Numba discards an index that was made from another version of the source.
     current = any(
-        index.stat().st_mtime >= source_time
-        for directory in directories
-        for index in directory.glob("_kernels.*.nbi")
+        next(directory.glob(f"_kernels.*.{stamp}.*.nbc"), None) for directory in directories
     )
     return "cached" if current else "cold"
 

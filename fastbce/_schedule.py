@@ -38,6 +38,10 @@ class _Team:
 
     def _hire(self) -> bool:
         worker = len(self.threads)
+        if not worker:
+            # Compile it here: a fork while another thread compiles would leave the child waiting
+            # for Numba's lock for ever.
+            serve(np.full(SLOT, STOP), 0, 0)
         bell = threading.Lock()
         bell.acquire()
         thread = threading.Thread(

@@ -29,6 +29,8 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from ._cache import kernel
+
 IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
 SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
 WORKERS = 63  # slots of a team
@@ -115,7 +117,7 @@ def _work_together(job: int, slots: Any, threads: int) -> None:
         pass
 
 
-@njit("int64(int64[::1], int64, int64)", nogil=True, cache=True)
+@kernel
 def serve(slots: Any, worker: int, patience: int) -> int:
     """Do the jobs offered in a worker's slot; return when it is ASLEEP or told to STOP."""
     slot = slots.ctypes.data + 8 * SLOT * worker
@@ -184,7 +186,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
                 builder.store(value, cgutils.gep_inbounds(builder, job, 0, place))
             context.compile_internal(
                 builder,
-                lambda job, slots, threads: _work_together(job, slots, threads),
+                lambda job, slots, threads: _work_together(job, slots, threads),  # noqa: PLW0108
                 types.void(types.int64, slots, types.int64),
                 (builder.ptrtoint(job, _WORD), values[4], values[5]),
             )

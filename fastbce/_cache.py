@@ -1,0 +1,126 @@
+"""The decorator of the kernels: compiled once, kept on disk, and never trusted blindly.
+
+Numba's own disk cache fails loudly where it should cost a recompile at most: no writable directory
+breaks the import, a truncated file or a full disk breaks a call, a changed helper in another file
+leaves stale machine code, and two processes that compile at the same time can file one signature's
+code under the other's name. Here every entry is one file, named by a digest of everything that
+determines its content and starting with a digest of its bytes; whatever goes wrong with it, the
+kernel is compiled instead, with one warning at most.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+from numba.core.caching import FunctionCache, IndexDataCacheFile
+
+# The files whose code is compiled into the kernels: a change in any of them makes all stale.
+SOURCES = ("_cache.py", "_kernels.py", "_linear_kernels.py", "_team.py")
+
+_DIGEST_SIZE = 32
+_warned = False
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
+
+
+def source_stamp() -> str:
+    """Return a digest of the kernels' sources and of Numba's version."""
+    package = Path(__file__).parent
+    parts = [numba.__version__.encode()]
+    parts += [
+        _digest((package / name).read_bytes()) for name in SOURCES if (package / name).exists()
+    ]
+    return _digest(b"".join(parts)).hex()[:16]
+
+
+def _warn_once(error: Exception) -> None:
+    global _warned
+    if not _warned:
+        _warned = True
+        warnings.warn(
+            f"compiled kernels cannot be kept on disk ({error}); every process compiles them "
+            "anew. Set NUMBA_CACHE_DIR to a writable directory to avoid that",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+class _EntryFiles(IndexDataCacheFile):
+    """One file an entry, in place of an index and numbered files."""
+
+    def __init__(self, directory: str, base: str, stamp: str) -> None:
+        super().__init__(directory, base, stamp)
+        self._directory, self._base, self._stamp = Path(directory), base, stamp
+
+    def _path(self, key: Any) -> Path:
+        name = _digest(repr(key).encode()).hex()[:24]
+        return self._directory / f"{self._base}.{self._stamp}.{name}.nbc"
+
+    def flush(self) -> None:
+        for path in self._directory.glob(f"{self._base}.*.nbc"):
+            path.unlink(missing_ok=True)
+
+    def save(self, key: Any, data: Any) -> None:
+        payload = self._dump(data)
+        with self._open_for_write(os.fspath(self._path(key))) as file:
+            file.write(_digest(payload) + payload)
+        for path in self._directory.glob(f"{self._base}.*.nbc"):
+            if not path.name.startswith(f"{self._base}.{self._stamp}."):
+                path.unlink(missing_ok=True)  # of an earlier version of the sources
+
+    def load(self, key: Any) -> Any:
+        try:
+            content = self._path(key).read_bytes()
+        except OSError:
+            return None
+        payload = content[_DIGEST_SIZE:]
+        if content[:_DIGEST_SIZE] != _digest(payload):
+            return None
+        return pickle.loads(payload)  # noqa: S301 - as trustworthy as the sources beside it
+
+
+class _KernelCache(FunctionCache):
+    """Numba's cache of one function, with failures that cost a recompile."""
+
+    def __init__(self, function: Callable[..., Any], stamp: str) -> None:
+        super().__init__(function)
+        self._cache_file = _EntryFiles(self._cache_path, self._impl.filename_base, stamp)
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception:  # noqa: BLE001 - compiling instead is always right
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # noqa: BLE001 - the compiled function itself is fine
+            _warn_once(error)
+
+
+_stamp = source_stamp()
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile a function when it is first called, and keep the result on disk.
+
+    Division is IEEE division: a test for zero before each would keep loops scalar. The interpreter
+    lock is released.
+    """
+    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    if not numba.config.DISABLE_JIT:
+        try:
+            dispatcher._cache = _KernelCache(function, _stamp)
+        except (RuntimeError, OSError) as error:
+            _warn_once(error)
+    return dispatcher
