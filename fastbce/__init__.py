@@ -20,6 +20,7 @@ from .layers import (
     Loss,
     Loss_BinaryCrossentropy,
 )
+from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,8 @@ __all__ = [
     "bce_with_logits_loss_gradient",
     "bce_with_logits_loss_gradient_hessian",
     "get_num_threads",
+    "linear_bce_hessian",
+    "linear_bce_loss_gradient",
     "set_backend",
     "set_num_threads",
     "sigmoid",

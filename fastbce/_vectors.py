@@ -48,7 +48,7 @@ def _resize(builder: Any, value: Any, lanes: int) -> Any:
     if count == lanes:
         return value
     zero = ir.Constant(value.type, None)
-    places = [i if i < count else count for i in range(lanes)]
+    places = [min(i, count) for i in range(lanes)]
     return builder.shuffle_vector(value, zero, _mask(places))
 
 

@@ -1,0 +1,178 @@
+"""The ``"numba"`` backend of the linear pass: the layouts of `X`, spans of rows, scratch space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _linear_kernels as k
+from ._config import get_num_threads
+from ._engine import _ArrayInterface, _Operand
+from ._schedule import crew
+from ._team import COMPILED
+from ._validate import Array
+from ._vectors import BYTES
+
+__all__ = ["COMPILED", "linear"]
+
+# Bytes of X in a block of rows: it is read twice, the second time from the second-level cache.
+BLOCK_BYTES = 1 << 17
+MIN_ROWS, MAX_ROWS = 16, 512
+# Columns of a Fortran-ordered X are read in runs of at least so many rows: a page.
+MIN_COLUMN_RUN = 1024
+# Sums of spans that are kept until the end, in float64 elements: 1 MiB.
+MAX_TOTALS = 1 << 17
+MAX_SPANS, MAX_GRAMS = 256, 8
+# Multiply-adds that a thread must have to pay for its hand-over.
+MIN_PER_THREAD = 1 << 15
+# Elements of X that one kernel call covers for each thread, 10-30 ms: how long Ctrl-C waits.
+PIECE = 1 << 26
+# Elements of X that are converted at a time where the kernel cannot read it in place.
+CONVERTED = 1 << 17
+
+
+def linear(
+    X: Array,
+    y_true: Array,
+    weight: Array | None,
+    coef: Array,
+    intercept: float,
+    dtype: np.dtype[Any],
+    gram: str | None = None,
+    gram_dtype: np.dtype[Any] | None = None,
+) -> tuple[float, Array, Array | None]:
+    """See :func:`fastbce._linear_reference.linear`."""
+    if y_true.dtype == np.bool_:
+        y_true = y_true.view(np.uint8)
+    coef = np.ascontiguousarray(coef, dtype)
+    kept = gram_dtype or dtype
+    options: tuple[Any, ...] = (coef, dtype.type(intercept), dtype, gram, kept)
+    y, w = _operand(y_true, None), None if weight is None else _operand(weight, dtype)
+    memory = _memory(X)
+    if memory is not None and y.flat is not None and (w is None or w.flat is not None):
+        return _run(*memory, y.flat, None if w is None else w.flat, *options)
+    n, columns = X.shape
+    wanted = X.dtype.newbyteorder("=")
+    if wanted not in (np.float32, np.float64):
+        wanted = np.dtype(np.float32 if wanted == np.float16 else np.float64)
+    loss, slope = 0.0, np.zeros(columns + 1)
+    matrix = None if gram is None else np.zeros((columns + 1, columns + 1))
+    rows = max(CONVERTED // max(columns, 1), MIN_ROWS)
+    for start in range(0, n, rows):
+        stop = min(start + rows, n)
+        part = np.ascontiguousarray(X[start:stop], wanted)
+        weights = None if w is None else w.piece(start, stop)
+        some = _run(part.reshape(-1), columns, None, y.piece(start, stop), weights, *options)
+        loss += some[0]
+        slope += some[1]
+        if matrix is not None:
+            matrix += some[2]
+    return loss, slope, matrix
+
+
+def _operand(array: Array, dtype: np.dtype[Any] | None) -> _Operand:
+    native = array.dtype.newbyteorder("=")
+    wanted = dtype or (np.dtype(np.float32) if native == np.float16 else native)
+    return _Operand(array, wanted, False, True)
+
+
+def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
+    """Return the memory of `X` as one flat array, the stride, and True where it is by columns.
+
+    None where neither the rows nor the columns are runs of native floats.
+    """
+    if X.dtype not in (np.float32, np.float64) or not X.flags.aligned:
+        return None
+    (n, columns), (down, across), size = X.shape, X.strides, X.itemsize
+    if X.size == 0:
+        return np.empty(0, X.dtype), 0, None
+    by_column: bool | None
+    if (across == size or columns == 1) and (n == 1 or (down % size == 0 and down > 0)):
+        lead, length, by_column = down // size if n > 1 else columns, n, None
+        run = columns
+    elif (down == size or n == 1) and across % size == 0 and across > 0:
+        lead, length, by_column = across // size, columns, True
+        run = n
+    else:
+        return None
+    total = (length - 1) * lead + run
+    flat = np.lib.stride_tricks.as_strided(X, (total,), (size,))
+    if not flat.flags.writeable:
+        flat = np.asarray(_ArrayInterface(flat))
+    return flat, lead, by_column
+
+
+def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None) -> int:
+    rows = BLOCK_BYTES // (max(columns, 1) * itemsize)
+    if by_column is not None:
+        rows = max(rows, MIN_COLUMN_RUN)
+    return max(MIN_ROWS, min(rows, MAX_ROWS if by_column is None else 4 * MAX_ROWS)) // 16 * 16
+
+
+def _run(
+    x: Array,
+    lead: int,
+    by_column: bool | None,
+    y: Array,
+    w: Array | None,
+    coef: Array,
+    intercept: Any,
+    dtype: np.dtype[Any],
+    gram: str | None,
+    gram_dtype: np.dtype[Any],
+) -> tuple[float, Array, Array | None]:
+    """Run the pass over X in memory; the partition into spans depends on its shape alone."""
+    n, columns = y.size, coef.size
+    rows = _rows_of_a_block(columns, x.itemsize, by_column)
+    spans = max(16, min(MAX_SPANS, MAX_TOTALS // (columns + 2)))
+    span = rows * -(-n // (rows * spans))
+    totals = np.empty((-(-n // span), columns + 2))
+    grams, gram_span, stride = None, 1, 0
+    unit = span
+    if gram is not None:
+        lanes = 2 * BYTES // gram_dtype.itemsize
+        stride = -(-(columns + 1) // lanes) * lanes
+        unit = gram_span = span * -(-len(totals) // MAX_GRAMS)
+        grams = np.zeros((-(-n // gram_span), -(-(columns + 1) // 4) * 4 * stride))
+
+    threads = max(1, min(get_num_threads(), n * (columns + 8) // MIN_PER_THREAD, -(-n // unit)))
+    slots = crew(threads)
+    work = np.empty((threads, 4, rows), dtype)
+    lanes_of_sums = np.empty((threads, 2, rows))
+    packed = None if gram is None else np.zeros((threads, 2, rows * stride), gram_dtype)
+    grain = unit * max(1, n // (unit * 8 * threads))
+    piece = max(PIECE * threads // (max(columns, 1) * grain), 1) * grain
+    for start in range(0, n, piece):
+        stop = min(start + piece, n)
+        part = x[start * lead :] if by_column is None else x[start:]
+        k.linear_team(
+            (y[start:stop], None if w is None else w[start:stop]),
+            (
+                part,
+                lead,
+                by_column,
+                coef,
+                intercept,
+                span,
+                totals[start // span :],
+                None if grams is None else grams[start // gram_span :],
+                gram_span,
+                True if gram == "squared residuals" else None,
+                work,
+                lanes_of_sums,
+                packed,
+            ),
+            stop - start,
+            grain,
+            slots,
+            threads,
+        )
+    # One after the other, in the order of the spans.
+    sums = totals.cumsum(axis=0)[-1]
+    matrix = None
+    if grams is not None:
+        square = grams.cumsum(axis=0)[-1].reshape(-1, stride)[: columns + 1, : columns + 1]
+        upper = np.triu(square)
+        matrix = upper + np.triu(square, 1).T
+    return float(sums[0]), sums[1:], matrix

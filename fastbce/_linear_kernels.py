@@ -1,0 +1,356 @@
+"""The compiled functions of the linear pass: logits ``X @ coef``, loss, gradient and Gram matrix.
+
+A block of rows that stays in the cache gives its logits, then the loss and the residuals, then the
+gradient from the same rows: `X` comes from memory once. ``dots`` and ``combine`` serve both layouts
+of `X`: by rows the logits are dot products and the gradient a combination of rows, by columns the
+other way round. The mathematics of an element is :func:`fastbce._kernels.logits_block`.
+
+`X` is handed over as its memory: element (i, j) is ``x[i * lead + j]`` by rows, and
+``x[j * lead + i]`` by columns.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from . import _kernels, _team, _vectors
+from ._kernels import add_block, cut, fma, like, logits_block, tree_sum
+from ._team import sharing
+from ._vectors import add, load, splat, sums, vector_fma
+
+# Without reference counts: the branches of the last lanes keep LLVM from removing them, and they
+# take 25 ns for 4 rows.
+_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+point = njit(**_OPTIONS)
+
+_SOURCES = [Path(str(module.__file__)) for module in (_kernels, _team, _vectors)]
+
+
+def block(function: Any) -> Any:
+    """Compile a function and cache it, under a stamp that covers the files it takes code from.
+
+    Numba stamps the cached code with the function's own file alone, and would serve stale machine
+    code after a change to a point function in another one.
+    """
+    dispatcher = njit(nogil=True, cache=True, **_OPTIONS)(function)
+    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
+    if file is not None:
+        others = [(path.stat().st_mtime_ns, path.stat().st_size) for path in _SOURCES]
+        file._source_stamp = (file._source_stamp, *others)
+    return dispatcher
+
+
+def _dots_step(width: int) -> Any:
+    load_some = load[width]
+
+    @point
+    def step(x, a, b, c, d, other, i, one, totals):
+        v = load_some(other, i, one)
+        return (
+            vector_fma(load_some(x, a + i, one), v, totals[0]),
+            vector_fma(load_some(x, b + i, one), v, totals[1]),
+            vector_fma(load_some(x, c + i, one), v, totals[2]),
+            vector_fma(load_some(x, d + i, one), v, totals[3]),
+        )
+
+    return step
+
+
+def _combine_step(width: int) -> Any:
+    load_some, add_some = load[width], add[width]
+
+    @point
+    def step(x, a, b, c, d, factors, out, i, one, zero):
+        total = vector_fma(load_some(x, a + i, one), factors[0], zero)
+        total = vector_fma(load_some(x, b + i, one), factors[1], total)
+        total = vector_fma(load_some(x, c + i, one), factors[2], total)
+        add_some(out, i, vector_fma(load_some(x, d + i, one), factors[3], total))
+
+    return step
+
+
+_dots16, _dots8, _dots4, _dots2, _dots1 = (_dots_step(width) for width in _vectors.WIDTHS)
+load16, load8 = load[16], load[8]
+add16, add8 = add[16], add[8]
+_combine16, _combine8, _combine4, _combine2, _combine1 = (
+    _combine_step(width) for width in _vectors.WIDTHS
+)
+
+
+@point
+def dots(x: Any, a: Any, b: Any, c: Any, d: Any, other: Any) -> Any:
+    """Return the dot products of `other` with the parts of `x` that start at a, b, c and d."""
+    one = like(other[0], 1)
+    n = other.size
+    zero = splat(like(other[0], 0))
+    totals = (zero, zero, zero, zero)
+    i = 0
+    if isinstance(one, np.float32):
+        for i in range(0, n - 15, 16):
+            totals = _dots16(x, a, b, c, d, other, i, one, totals)
+        i = n // 16 * 16
+        if n & 8:
+            totals = _dots8(x, a, b, c, d, other, i, one, totals)
+            i += 8
+    else:
+        for i in range(0, n - 7, 8):
+            totals = _dots8(x, a, b, c, d, other, i, one, totals)
+        i = n // 8 * 8
+    if n & 4:
+        totals = _dots4(x, a, b, c, d, other, i, one, totals)
+        i += 4
+    if n & 2:
+        totals = _dots2(x, a, b, c, d, other, i, one, totals)
+        i += 2
+    if n & 1:
+        totals = _dots1(x, a, b, c, d, other, i, one, totals)
+    return sums(totals[0], totals[1], totals[2], totals[3])
+
+
+@point
+def combine(
+    x: Any, a: Any, b: Any, c: Any, d: Any, p: Any, q: Any, r: Any, s: Any, out: Any, n: Any
+) -> None:
+    """Add p, q, r and s times the parts of `x` that start at a, b, c and d to `out`."""
+    one = like(p, 1)
+    zero = splat(like(p, 0))
+    factors = (splat(p), splat(q), splat(r), splat(s))
+    if isinstance(one, np.float32):
+        for i in range(0, n - 15, 16):
+            _combine16(x, a, b, c, d, factors, out, i, one, zero)
+        i = n // 16 * 16
+        if n & 8:
+            _combine8(x, a, b, c, d, factors, out, i, one, zero)
+            i += 8
+    else:
+        for i in range(0, n - 7, 8):
+            _combine8(x, a, b, c, d, factors, out, i, one, zero)
+        i = n // 8 * 8
+    if n & 4:
+        _combine4(x, a, b, c, d, factors, out, i, one, zero)
+        i += 4
+    if n & 2:
+        _combine2(x, a, b, c, d, factors, out, i, one, zero)
+        i += 2
+    if n & 1:
+        _combine1(x, a, b, c, d, factors, out, i, one, zero)
+
+
+@block
+def row_logits_block(x: Any, lead: Any, coef: Any, intercept: Any, z: Any) -> None:
+    """Write the logits of rows."""
+    m = z.size
+    last = (m - 1) * lead
+    for i in range(0, m, 4):
+        # Behind the last row it is read again: its result does not depend on its place.
+        a = i * lead
+        b, c, d = min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last)
+        values = dots(x, a, b, c, d, coef)
+        z[i] = values[0] + intercept
+        z[min(i + 1, m - 1)] = values[1] + intercept
+        z[min(i + 2, m - 1)] = values[2] + intercept
+        z[min(i + 3, m - 1)] = values[3] + intercept
+
+
+@block
+def row_gradient_block(x: Any, lead: Any, r: Any, gradient: Any) -> None:
+    """Add each row times its residual to the gradient, four rows at a time."""
+    m, n = r.size, gradient.size
+    whole = m // 4 * 4
+    for i in range(0, whole, 4):
+        a = i * lead
+        b, c, d = a + lead, a + 2 * lead, a + 3 * lead
+        combine(x, a, b, c, d, r[i], r[i + 1], r[i + 2], r[i + 3], gradient, n)
+    for i in range(whole, m):
+        row = x[i * lead : i * lead + n]
+        for j in range(row.size):
+            gradient[j] += np.float64(like(r[i], row[j]) * r[i])
+
+
+@block
+def column_logits_block(x: Any, lead: Any, coef: Any, intercept: Any, z: Any) -> None:
+    """Write the logits of the rows at the start of the columns."""
+    m = z.size
+    z[:] = intercept
+    whole = coef.size // 4 * 4
+    for j in range(0, whole, 4):
+        a = j * lead
+        b, c, d = a + lead, a + 2 * lead, a + 3 * lead
+        combine(x, a, b, c, d, coef[j], coef[j + 1], coef[j + 2], coef[j + 3], z, m)
+    for j in range(whole, coef.size):
+        column = x[j * lead : j * lead + m]
+        factor = coef[j]
+        for i in range(column.size):
+            z[i] = fma(like(factor, column[i]), factor, z[i])
+
+
+@block
+def column_gradient_block(x: Any, lead: Any, r: Any, gradient: Any) -> None:
+    """Add each column's product with the residuals to the gradient."""
+    n = gradient.size
+    last = (n - 1) * lead
+    for j in range(0, n, 4):
+        a = j * lead
+        b, c, d = min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last)
+        values = dots(x, a, b, c, d, r)
+        for k in range(min(4, n - j)):
+            gradient[j + k] += np.float64(values[k])
+
+
+# --- Gram matrix of weighted rows ----------------------------------------------------------------
+
+
+@block
+def pack_block(
+    x: Any, lead: Any, by_column: Any, q: Any, columns: Any, rows: Any, scaled: Any
+) -> None:
+    """Copy rows, after a 1 for the intercept, to `rows`, and q times them to `scaled`.
+
+    Both have a stride of whole vectors; the elements behind a row are 0 and stay so.
+    """
+    stride = rows.size // q.size
+    for i in range(q.size):
+        rows[i * stride] = 1
+    if by_column is None:
+        for i in range(q.size):
+            target = rows[i * stride + 1 : i * stride + 1 + columns]
+            source = x[i * lead : i * lead + columns]
+            for j in range(target.size):
+                target[j] = source[j]
+    else:
+        for j in range(columns):
+            source = x[j * lead : j * lead + q.size]
+            for i in range(source.size):
+                rows[i * stride + 1 + j] = source[i]
+    for i in range(q.size):
+        target, source = scaled[i * stride : (i + 1) * stride], rows[i * stride : (i + 1) * stride]
+        factor = like(source[0], q[i])
+        for j in range(target.size):
+            target[j] = factor * source[j]
+
+
+@block
+def gram_block(rows: Any, scaled: Any, count: Any, gram: Any) -> None:
+    """Add the products of the columns of `scaled` and `rows` to `gram`, upper triangle at least.
+
+    Tiles of 4 columns by two vectors: 8 multiply-adds for 6 elements read. The rows' stride is an
+    even number of vectors, and so is that of `gram`, which has whole tiles.
+    """
+    one, zero = like(rows[0], 1), splat(like(rows[0], 0))
+    lanes = 16 if isinstance(one, np.float32) else 8
+    stride = rows.size // count
+    for j in range(0, gram.size // stride, 4):
+        for k in range(j // (2 * lanes) * (2 * lanes), stride, 2 * lanes):
+            a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
+            for i in range(0, count * stride, stride):
+                if isinstance(one, np.float32):
+                    left, right = load16(rows, i + k, one), load16(rows, i + k + lanes, one)
+                else:
+                    left, right = load8(rows, i + k, one), load8(rows, i + k + lanes, one)
+                factor = splat(scaled[i + j])
+                a, b = vector_fma(left, factor, a), vector_fma(right, factor, b)
+                factor = splat(scaled[i + j + 1])
+                c, d = vector_fma(left, factor, c), vector_fma(right, factor, d)
+                factor = splat(scaled[i + j + 2])
+                e, f = vector_fma(left, factor, e), vector_fma(right, factor, f)
+                factor = splat(scaled[i + j + 3])
+                g, h = vector_fma(left, factor, g), vector_fma(right, factor, h)
+            place = j * stride + k
+            tile = ((a, b), (c, d), (e, f), (g, h))
+            for pair in tile:
+                if isinstance(one, np.float32):
+                    add16(gram, place, pair[0])
+                    add16(gram, place + lanes, pair[1])
+                else:
+                    add8(gram, place, pair[0])
+                    add8(gram, place + lanes, pair[1])
+                place += stride
+
+
+# --- the pass ------------------------------------------------------------------------------------
+
+
+@block
+def square_block(values: Any, out: Any) -> None:
+    """Write the squares."""
+    for i in range(values.size):
+        out[i] = values[i] * values[i]
+
+
+@block
+def linear_run(
+    index: Any,
+    first: Any,
+    y: Any,
+    w: Any,
+    x: Any,
+    lead: Any,
+    by_column: Any,
+    coef: Any,
+    intercept: Any,
+    span: Any,
+    totals: Any,
+    gram: Any,
+    gram_span: Any,
+    meat: Any,
+    work: Any,
+    lanes: Any,
+    packed: Any,
+) -> None:
+    """Write the sums of each `span` rows to their row of `totals`.
+
+    They are the loss, the residuals' sum and the gradient. Where `gram` is an array, the Gram
+    matrix of the rows weighted with the Hessian (with `meat`, with their squared residuals) is
+    added to its part for each `gram_span` rows. `work`, `lanes` and `packed` are scratch space.
+    """
+    step = work.shape[2]
+    for s in range(0, y.size, span):
+        into = totals[(first + s) // span]
+        into[:] = 0.0
+        gradient = into[2 : 2 + coef.size]
+        losses, residuals = lanes[index, 0], lanes[index, 1]
+        losses[:] = 0.0
+        residuals[:] = 0.0
+        end = min(s + span, y.size)
+        for start in range(s, end, step):
+            stop = min(start + step, end)
+            m = stop - start
+            z, r = work[index, 0, :m], work[index, 1, :m]
+            loss, q = work[index, 2, :m], work[index, 3, :m]
+            if by_column is None:
+                rows = x[(first + start) * lead :]
+                row_logits_block(rows, lead, coef, intercept, z)
+            else:
+                rows = x[first + start :]
+                column_logits_block(rows, lead, coef, intercept, z)
+            hess = None if gram is None else q
+            one = like(intercept, 1)
+            logits_block(z, y[start:stop], cut(w, start, stop), loss, r, hess, one, None, None)
+            add_block(loss, losses)
+            add_block(r, residuals)
+            if by_column is None:
+                row_gradient_block(rows, lead, r, gradient)
+            else:
+                column_gradient_block(rows, lead, r, gradient)
+            if gram is not None:
+                if meat is not None:
+                    square_block(r, q)
+                stride = packed.shape[2] // step
+                plain, scaled = packed[index, 0, : m * stride], packed[index, 1, : m * stride]
+                pack_block(rows, lead, by_column, q, coef.size, plain, scaled)
+                gram_block(plain, scaled, m, gram[(first + start) // gram_span])
+        into[0] = tree_sum(losses)
+        into[1] = tree_sum(residuals)
+
+
+share_linear = sharing(linear_run, indexed=True)
+
+
+@block
+def linear_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+    """Share :func:`linear_run`."""
+    share_linear(arrays, options, n, grain, slots, threads)

@@ -1,0 +1,182 @@
+"""The linear pass: loss, gradient and Hessian of ``X @ coef + intercept``, reading `X` once."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import _linear_reference
+from ._config import active_backend, fall_back_to_numpy
+from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
+
+__all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
+
+_engine: ModuleType | None = None
+
+
+def linear_backend() -> ModuleType:
+    """Return the module whose ``linear`` computes; Numba is imported when it is first needed."""
+    global _engine
+    if active_backend() == "numpy":
+        return _linear_reference
+    if _engine is None:
+        try:
+            from . import _linear
+        except ImportError as error:
+            fall_back_to_numpy(error)
+            return _linear_reference
+        # The vectors exist in compiled code alone.
+        _engine = _linear if _linear.COMPILED else _linear_reference
+    return _engine
+
+
+def linear_bce_loss_gradient(
+    X: ArrayLike,
+    y_true: ArrayLike,
+    coef: ArrayLike,
+    intercept: float = 0.0,
+    *,
+    sample_weight: ArrayLike | None = None,
+    out: Array | None = None,
+) -> tuple[float, Array, float]:
+    """Mean binary cross-entropy of the logits ``X @ coef + intercept``, and its gradient.
+
+    One pass: a block of rows gives its logits, their loss and residuals ``sigmoid(z) - y``, and
+    ``residuals @ X``, while it is in the cache. `X` is read from memory once, and nothing as long
+    as its columns is allocated.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, d)
+        Rows are samples. Read in place where it is float32 or float64 with contiguous rows or
+        columns, strided, read-only and memory-mapped arrays included; converted a few rows at a
+        time otherwise.
+    y_true : array_like of shape (n,)
+        Labels in [0, 1], hard or soft, of any bool, integer or float dtype.
+    coef : array_like of shape (d,)
+        Coefficients. The arithmetic is done in the wider of the dtypes of `X` and of an array
+        `coef`: float64 coefficients with a float32 `X` cost little, as reading `X` takes longer.
+    intercept : float, default 0.0
+        Added to each logit.
+    sample_weight : array_like of shape (n,), optional
+        Finite, non-negative factors of the samples' losses. They do not change the divisor.
+    out : ndarray of shape (d,), optional
+        Array for the gradient with respect to `coef`, of the dtype computed in.
+
+    Returns
+    -------
+    loss : float
+        Mean over the samples.
+    grad_coef : ndarray of shape (d,)
+        Of the mean loss with respect to `coef`.
+    grad_intercept : float
+        Of the mean loss with respect to `intercept`.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real and numeric, or `out` has the wrong dtype.
+    ValueError
+        If `X` is not two-dimensional or has no rows, shapes do not match, a weight is negative or
+        not finite, or `out` is read-only or overlaps an input.
+
+    Notes
+    -----
+    Logits and residuals are rounded to the dtype computed in, sums over samples are float64. The
+    sums' order depends on the shape and memory order of `X` alone: the same bits for any number
+    of threads.
+    """
+    X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    y = as_array(y_true, "y_true")
+    _check_rows(y, "y_true", X)
+    target = np.empty(coef.shape, dtype)
+    if out is not None:
+        overlaps(check_out(out, (coef.shape,), dtype), (X, y, weight))
+        target = out
+    loss, slope, _ = linear_backend().linear(X, y, weight, coef, float(intercept), dtype)
+    target[...] = slope[1:] / len(X)
+    return loss / len(X), target, float(slope[0]) / len(X)
+
+
+def linear_bce_hessian(
+    X: ArrayLike,
+    coef: ArrayLike,
+    intercept: float = 0.0,
+    *,
+    sample_weight: ArrayLike | None = None,
+) -> Array:
+    """Hessian of the mean binary cross-entropy of the logits ``X @ coef + intercept``.
+
+    ``A.T @ diag(w s (1 - s)) @ A / n`` with ``A = [1, X]``, ``s = sigmoid(X @ coef + intercept)``
+    and the samples' weights ``w``; labels do not matter. One pass, as in
+    :func:`linear_bce_loss_gradient`.
+
+    Parameters
+    ----------
+    X : array_like of shape (n, d)
+        Rows are samples.
+    coef : array_like of shape (d,)
+        Coefficients.
+    intercept : float, default 0.0
+        Added to each logit.
+    sample_weight : array_like of shape (n,), optional
+        Finite, non-negative factors of the samples' losses. They do not change the divisor.
+
+    Returns
+    -------
+    ndarray of shape (d + 1, d + 1)
+        Symmetric. Row and column 0 belong to the intercept, row and column ``j + 1`` to
+        ``coef[j]``.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not real and numeric.
+    ValueError
+        If `X` is not two-dimensional or has no rows, shapes do not match, or a weight is negative
+        or not finite.
+    """
+    X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    # Labels make no difference; zeros that are never written to take up no memory.
+    labels = np.zeros(len(X), np.bool_)
+    _, _, matrix = linear_backend().linear(
+        X, labels, weight, coef, float(intercept), dtype, "hessian"
+    )
+    return np.asarray(matrix / len(X), dtype)
+
+
+def _checked(
+    X: Any, coef: Any, sample_weight: Any
+) -> tuple[Array, Array, Array | None, np.dtype[Any]]:
+    """Return the arrays, and the dtype to compute in."""
+    rows = as_array(X, "X")
+    if rows.ndim != 2:
+        hint = "; for one variable use X.reshape(-1, 1)" if rows.ndim == 1 else ""
+        raise ValueError(f"X must have two axes (samples, variables), got shape {rows.shape}{hint}")
+    if not len(rows):
+        raise ValueError(f"X has shape {rows.shape}: there is no sample to take the mean of")
+    factors = as_array(coef, "coef")
+    if factors.shape != rows.shape[1:]:
+        hint = "; use coef.ravel()" if factors.size == rows.shape[1] else ""
+        raise ValueError(
+            f"coef has shape {factors.shape}, but X with shape {rows.shape} needs one coefficient "
+            f"a column: {rows.shape[1:]}{hint}"
+        )
+    weight = None
+    if sample_weight is not None:
+        weight = check_weight(sample_weight, (len(rows),))
+    dtype = float_dtypes(rows)[0]
+    if isinstance(coef, np.ndarray) and coef.dtype.kind == "f":
+        dtype = np.result_type(dtype, float_dtypes(coef)[0])
+    return rows, factors, weight, dtype
+
+
+def _check_rows(values: Array, name: str, X: Array) -> None:
+    if values.shape != (len(X),):
+        hint = f": use {name}.ravel()" if values.size == len(X) else ""
+        raise ValueError(
+            f"{name} has shape {values.shape}, but X with shape {X.shape} needs {(len(X),)}{hint}"
+        )

@@ -1,0 +1,362 @@
+"""Logistic regression on the fused linear pass, for scikit-learn (extra ``sklearn``)."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from . import functional
+from ._solvers import NEWTON_COLUMNS, Objective, Solution, lbfgs, newton
+from ._validate import Array
+from .inference import COV_TYPES, InferenceError, LogitResult, infer
+
+__all__ = ["LogisticRegression"]
+
+SOLVERS = ("auto", "newton", "lbfgs")
+FLOATS = (np.float64, np.float32)
+LABELS_AT_ONCE = 1 << 16
+
+
+class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Binary logistic regression that reads the data once for each step.
+
+    Minimises ``C sum_i w_i loss_i + ||coef||^2 / 2``, the objective of scikit-learn's estimator
+    with an L2 penalty; the intercept is not penalised. ``C=np.inf`` is maximum likelihood, and
+    then :attr:`result_` holds standard errors and p-values.
+
+    Parameters
+    ----------
+    C : float, default 1.0
+        Inverse of the strength of the penalty; ``np.inf`` for none.
+    fit_intercept : bool, default True
+        Whether to add a constant to the logits.
+    class_weight : dict, "balanced" or None, default None
+        Factors of the samples' weights by their class.
+    solver : {"auto", "newton", "lbfgs"}, default "auto"
+        "newton" evaluates Hessians; "lbfgs" is SciPy's. "auto" takes "newton" up to 128 columns.
+    tol : float, default 1e-6
+        The fit ends when no element of the gradient of the mean objective is larger.
+    max_iter : int, default 200
+        Most steps of the solver.
+    warm_start : bool, default False
+        Whether to start from the last fit's coefficients.
+    cov_type : {"nonrobust", "HC0"}, default "nonrobust"
+        Covariance of the coefficients in :attr:`result_`: the inverse Hessian, or the sandwich
+        that holds when the model is wrong.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The class labels; the second one is modelled.
+    coef_ : ndarray of shape (1, n_features_in_)
+        Coefficients, of the dtype of `X`.
+    intercept_ : ndarray of shape (1,)
+        Intercept.
+    n_iter_ : ndarray of shape (1,)
+        Steps taken.
+    result_ : fastbce.inference.LogitResult
+        Inference. Reading it raises :class:`fastbce.inference.InferenceError` with the reason
+        where there is none: a penalty, separated classes, dependent columns.
+    n_features_in_ : int
+        Number of columns.
+    feature_names_in_ : ndarray of str
+        Names of the columns, where `X` has some.
+    """
+
+    def __init__(
+        self,
+        *,
+        C: float = 1.0,
+        fit_intercept: bool = True,
+        class_weight: Any = None,
+        solver: str = "auto",
+        tol: float = 1e-6,
+        max_iter: int = 200,
+        warm_start: bool = False,
+        cov_type: str = "nonrobust",
+    ) -> None:
+        self.C = C
+        self.fit_intercept = fit_intercept
+        self.class_weight = class_weight
+        self.solver = solver
+        self.tol = tol
+        self.max_iter = max_iter
+        self.warm_start = warm_start
+        self.cov_type = cov_type
+
+    _precision: Array
+    _center: Array
+    _result: LogitResult | str
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, d)
+            Samples in rows; float32 and float64 arrays are used as they are.
+        y : array_like of shape (n,)
+            Labels of two classes.
+        sample_weight : array_like of shape (n,), optional
+            Non-negative weights.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            If the solver stopped before the gradient was as small as `tol` asks.
+        """
+        self._check_parameters()
+        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=False, y_numeric=False)
+        labels, self.classes_ = _encode(y, None)
+        weight = self._weights(X, labels, sample_weight)
+        start = np.zeros(X.shape[1] + bool(self.fit_intercept))
+        if self.warm_start and hasattr(self, "coef_"):
+            start = self._theta()
+        penalty = np.full(len(start), 1.0 / self.C)
+        if self.fit_intercept:
+            penalty[0] = 0
+        objective = self._objective(X, labels, weight, penalty, np.zeros(len(start)))
+        solution = self._solve(objective, start)
+        self._store(solution.theta, X.dtype)
+        self.n_iter_ = np.array([solution.iterations], np.int32)
+        if not solution.converged:
+            self._warn(solution)
+        self._infer(objective, solution, labels)
+        return self
+
+    def partial_fit(
+        self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
+    ) -> LogisticRegression:
+        """Update the model with one more batch of samples.
+
+        What earlier batches said is kept as a quadratic: their Hessian around the coefficients
+        they led to (the Laplace approximation of their likelihood and the penalty). The first
+        batch gives the same coefficients as :meth:`fit`. Memory is O(d^2), whatever came before.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, d)
+            Samples in rows.
+        y : array_like of shape (n,)
+            Labels; a batch may hold one class alone.
+        classes : array_like of shape (2,), optional
+            The two labels; needed where the first batch holds one of them alone.
+        sample_weight : array_like of shape (n,), optional
+            Non-negative weights.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+        """
+        self._check_parameters()
+        first = not hasattr(self, "_precision")
+        if self.class_weight == "balanced":
+            raise ValueError(
+                "class_weight='balanced' needs all samples; pass a dict of weights to partial_fit"
+            )
+        X, y = validate_data(
+            self, X, y, dtype=FLOATS, accept_sparse=False, y_numeric=False, reset=first
+        )
+        if classes is not None:
+            classes = np.unique(classes)
+        elif not first:
+            classes = self.classes_
+        labels, known = _encode(y, classes)
+        if first:
+            self.classes_ = known
+            size = X.shape[1] + bool(self.fit_intercept)
+            precision = np.diag(np.full(size, 1.0 / self.C))
+            if self.fit_intercept:
+                precision[0, 0] = 0
+            center = np.zeros(size)
+        else:
+            precision, center = self._precision, self._center
+        weight = self._weights(X, labels, sample_weight)
+        objective = self._objective(X, labels, weight, precision, center)
+        solution = newton(objective, center.copy(), self.tol, self.max_iter)
+        if not solution.converged:
+            self._warn(solution)
+        self._precision = precision + objective.sums(solution.theta, "hessian")[2]
+        self._center = solution.theta
+        self._store(solution.theta, X.dtype)
+        self.n_iter_ = np.array([solution.iterations], np.int32)
+        self._result = (
+            "coefficients of partial_fit come from an approximation; use fit with C=np.inf"
+        )
+        return self
+
+    @property
+    def result_(self) -> LogitResult:
+        """Inference on the coefficients: standard errors, p-values, :meth:`summary`."""
+        if not hasattr(self, "_result"):
+            raise InferenceError("the model is not fitted; call fit first")
+        if isinstance(self._result, str):
+            raise InferenceError(self._result)
+        return self._result
+
+    def decision_function(self, X: Any) -> Array:
+        """Return the logit of the second class for each row of `X`."""
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=FLOATS, accept_sparse=False, reset=False)
+        z = X @ self.coef_[0].astype(X.dtype, copy=False)
+        z += self.intercept_[0]
+        return np.asarray(z)
+
+    def predict(self, X: Any) -> Array:
+        """Return the more probable class of each row of `X`."""
+        z = self.decision_function(X)
+        return np.asarray(self.classes_[(z > 0).astype(np.intp)])
+
+    def predict_proba(self, X: Any) -> Array:
+        """Return the probabilities of both classes, one row a sample."""
+        z = self.decision_function(X)
+        # Not 1 - p: both tails keep their accuracy.
+        return np.stack([functional.sigmoid(-z), functional.sigmoid(z)], axis=1)
+
+    def predict_log_proba(self, X: Any) -> Array:
+        """Return the logarithms of the probabilities; they do not underflow."""
+        z = self.decision_function(X)
+        columns = [
+            -functional.bce_with_logits_loss(z, np.full(z.shape, label), reduction="none")
+            for label in (False, True)
+        ]
+        return np.stack(columns, axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _check_parameters(self) -> None:
+        for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
+            value: Any = getattr(self, name)
+            if not isinstance(value, kind) or not value > 0:
+                what = "integer" if kind is Integral else "number"
+                raise ValueError(f"{name} must be a positive {what}, got {value!r}")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"unknown solver {self.solver!r}; choose one of {list(SOLVERS)}")
+        if self.cov_type not in COV_TYPES:
+            raise ValueError(f"unknown cov_type {self.cov_type!r}; choose one of {list(COV_TYPES)}")
+
+    def _weights(self, X: Array, labels: Array, sample_weight: Any) -> Array | None:
+        if sample_weight is None and self.class_weight is None:
+            return None
+        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+        if self.class_weight is not None:
+            y = self.classes_[labels.astype(np.intp)]
+            factors = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=y, sample_weight=sample_weight
+            )
+            weight = weight * factors[labels.astype(np.intp)]
+        if not weight.any():
+            raise ValueError("all sample weights are 0: there is nothing to fit")
+        return np.asarray(weight)
+
+    def _objective(
+        self, X: Array, labels: Array, weight: Array | None, precision: Array, center: Array
+    ) -> Objective:
+        total = float(len(X)) if weight is None else float(weight.sum())
+        return Objective(X, labels, weight, total, bool(self.fit_intercept), precision, center)
+
+    def _solve(self, objective: Objective, start: Array) -> Solution:
+        few = objective.X.shape[1] <= NEWTON_COLUMNS
+        solve = newton if self.solver == "newton" or (self.solver == "auto" and few) else lbfgs
+        return solve(objective, start, float(self.tol), int(self.max_iter))
+
+    def _theta(self) -> Array:
+        coef = self.coef_[0].astype(np.float64)
+        return (
+            np.concatenate([self.intercept_.astype(np.float64), coef])
+            if self.fit_intercept
+            else coef
+        )
+
+    def _store(self, theta: Array, dtype: np.dtype[Any]) -> None:
+        coef = theta[1:] if self.fit_intercept else theta
+        self.coef_ = coef[None].astype(dtype)
+        self.intercept_ = theta[:1].astype(dtype) if self.fit_intercept else np.zeros(1, dtype)
+
+    def _warn(self, solution: Solution) -> None:
+        worst = float(np.max(np.abs(solution.gradient)))
+        warnings.warn(
+            f"the fit did not converge: {solution.reason} after {solution.iterations} iterations, "
+            f"with a gradient of {worst:.2g} where tol={self.tol:g}. Raise max_iter, scale the "
+            "columns to similar sizes, or set a smaller C",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+
+    def _infer(self, objective: Objective, solution: Solution, labels: Array) -> None:
+        if np.isfinite(self.C):
+            self._result = (
+                f"a penalty (C={self.C:g}) pulls the coefficients towards 0, so their standard "
+                "errors and p-values would mislead; fit with C=np.inf"
+            )
+            return
+        names = list(
+            getattr(self, "feature_names_in_", [f"x{i + 1}" for i in range(objective.X.shape[1])])
+        )
+        if self.fit_intercept:
+            names.insert(0, "const")
+        weight = objective.weight
+        positives = float(np.count_nonzero(labels) if weight is None else weight[labels != 0].sum())
+        try:
+            self._result = infer(objective, solution.theta, names, positives, self.cov_type)
+        except InferenceError as error:
+            self._result = str(error)
+            warnings.warn(str(error), ConvergenceWarning, stacklevel=3)
+            return
+        if not solution.converged:
+            self._result = "the fit did not converge, so there are no standard errors"
+
+
+def _encode(y: Any, classes: Any) -> tuple[Array, Array]:
+    """Return labels of 0 and 1, and the two classes; labels that are so already are not copied."""
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind in "biuf" and (classes is None or np.array_equal(classes, [0, 1])):
+        zeros, ones = _count(y)
+        if zeros + ones == len(y) and (classes is not None or min(zeros, ones) > 0):
+            return y, np.array([0, 1], y.dtype) if classes is None else classes
+    check_classification_targets(y)
+    found = np.unique(y)
+    if classes is None:
+        if len(found) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is multiclass: "
+                f"y holds {len(found)} classes"
+            )
+        if len(found) < 2:
+            raise ValueError(
+                f"y holds one class, {found[0]!r}, where at least 2 classes are needed; in the "
+                "first call of partial_fit name them with classes="
+            )
+        classes = found
+    elif len(classes) != 2:
+        raise ValueError(f"classes must hold two labels, got {len(classes)}")
+    elif not np.isin(found, classes).all():
+        raise ValueError(f"y holds labels {found} that are not in classes {classes}")
+    return (y == classes[1]).view(np.uint8), classes
+
+
+def _count(y: Array) -> tuple[int, int]:
+    """Count the labels that are 0 and 1, without an array as long as `y`."""
+    zeros = ones = 0
+    for start in range(0, len(y), LABELS_AT_ONCE):
+        part = y[start : start + LABELS_AT_ONCE]
+        zeros += int(np.count_nonzero(part == 0))
+        ones += int(np.count_nonzero(part == 1))
+    return zeros, ones

@@ -1,0 +1,206 @@
+"""The table of cases: one row per public function. It drives the tests and the benchmarks.
+
+A row names the function, what it takes, what it returns and, through its kind, the oracle: naive
+formulas that are evaluated in a wider dtype than the function's own, where they are exact enough.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+import fastbce
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Array: TypeAlias = npt.NDArray[Any]
+Kind = Literal["sigmoid", "sigmoid_backward", "clipped", "logits"]
+
+EPS = 1e-7
+FLOATS = (np.float16, np.float32, np.float64)
+LABEL_DTYPES = tuple(np.dtype(code) for code in "?bBhHiIqQefd")
+BACKENDS = ("numba", "numpy")
+THREADS = (1, 2, 3, 8)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One public function."""
+
+    name: str
+    kind: Kind
+    results: tuple[str, ...]
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        return getattr(fastbce, self.name)  # type: ignore[no-any-return]
+
+    @property
+    def is_loss(self) -> bool:
+        """Tell whether it takes labels, weights and a reduction."""
+        return self.kind in ("clipped", "logits")
+
+    @property
+    def argument_names(self) -> tuple[str, str]:
+        """Names of its positional arguments; a sigmoid has the first only."""
+        return {
+            "sigmoid": ("x", ""),
+            "sigmoid_backward": ("dvalues", "output"),
+            "clipped": ("y_pred", "y_true"),
+            "logits": ("logits", "y_true"),
+        }[self.kind]
+
+    def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
+        """Call the function; the results are a tuple always."""
+        results = self.function(*arguments, **options)
+        return results if len(self.results) > 1 else (results,)
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        shape: int | tuple[int, ...],
+        dtype: npt.DTypeLike = np.float64,
+        labels: npt.DTypeLike | None = None,
+        *,
+        soft: bool = False,
+    ) -> tuple[Array, ...]:
+        """Draw arguments of one shape: hard labels unless `soft`, in `dtype` unless given."""
+        values = rng.normal(scale=6, size=shape)
+        if self.kind == "sigmoid":
+            return (values.astype(dtype),)
+        if self.kind == "sigmoid_backward":
+            return values.astype(dtype), rng.random(shape).astype(dtype)
+        # 1.2 widths: some probabilities are clipped on either side.
+        scores = values if self.kind == "logits" else np.asarray(rng.random(shape) * 1.2 - 0.1)
+        y = rng.random(shape) if soft else rng.integers(0, 2, shape)
+        return scores.astype(dtype), np.asarray(y).astype(dtype if labels is None else labels)
+
+    def exact(
+        self,
+        *arguments: Array,
+        wide: npt.DTypeLike = np.longdouble,
+        weight: Any = None,
+        reduction: str = "none",
+        eps: float = EPS,
+    ) -> tuple[Array, ...]:
+        """Evaluate the naive formulas in the dtype `wide`; the results are of that dtype."""
+        scores = np.asarray(arguments[-1] if self.kind == "sigmoid_backward" else arguments[0])
+        inputs = [np.asarray(a).astype(wide) for a in arguments]
+        options: tuple[Any, ...] = ()
+        if self.kind == "clipped":
+            options = clip_bounds(scores.dtype, eps)
+        with np.errstate(all="ignore"):
+            results = [ORACLES[self.kind, name](*inputs, *options) for name in self.results]
+            if weight is not None:
+                factor = np.asarray(weight).astype(wide)
+                results = [value * factor for value in results]
+            if self.is_loss:
+                results = [
+                    _reduce(value, reduction, loss=name == "loss")
+                    for name, value in zip(self.results, results, strict=True)
+                ]
+        return tuple(results)
+
+    def ulp(self, result: str, dtype: npt.DTypeLike) -> float:
+        """Return the most ULP by which an element may be off, for hard labels."""
+        return MAX_ULP[self.kind, result][0 if np.dtype(dtype) == np.float32 else 1]
+
+
+CASES = (
+    Case("sigmoid", "sigmoid", ("value",)),
+    Case("sigmoid_backward", "sigmoid_backward", ("value",)),
+    Case("bce_loss", "clipped", ("loss",)),
+    Case("bce_gradient", "clipped", ("gradient",)),
+    Case("bce_loss_gradient", "clipped", ("loss", "gradient")),
+    Case("bce_with_logits_loss", "logits", ("loss",)),
+    Case("bce_with_logits_gradient", "logits", ("gradient",)),
+    Case("bce_with_logits_loss_gradient", "logits", ("loss", "gradient")),
+    Case("bce_with_logits_gradient_hessian", "logits", ("gradient", "hessian")),
+    Case("bce_with_logits_loss_gradient_hessian", "logits", ("loss", "gradient", "hessian")),
+)
+LOSSES = tuple(case for case in CASES if case.is_loss)
+BY_NAME = {case.name: case for case in CASES}
+
+# (kind, result) -> largest error of an element in float32, in float64; hard labels, no reduction.
+MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
+    ("sigmoid", "value"): (2.0, 2.0),
+    ("sigmoid_backward", "value"): (2.0, 2.0),
+    ("clipped", "loss"): (1.0, 1.0),
+    ("clipped", "gradient"): (2.0, 2.0),
+    ("logits", "loss"): (1.8, 1.8),
+    ("logits", "gradient"): (3.0, 3.0),
+    ("logits", "hessian"): (3.0, 3.0),
+}
+
+
+# --- oracles: obvious formulas, exact only in a wider dtype -------------------------------------
+
+
+def _sigmoid(x: Array) -> Array:
+    return np.asarray(1 / (1 + np.exp(-x)))
+
+
+def _sigmoid_backward(dvalues: Array, output: Array) -> Array:
+    return np.asarray(dvalues * output * (1 - output))
+
+
+def clip_bounds(dtype: np.dtype[Any], eps: float) -> tuple[Any, Any]:
+    """Return eps and 1 - eps as the function's own dtype has them: float16 works in float32."""
+    own = {"f2": np.float32, "f4": np.float32}.get(dtype.str[1:], np.float64)
+    return max(own(eps), np.finfo(own).tiny), min(own(1 - eps), np.nextafter(own(1), own(0)))
+
+
+def _clipped_loss(p: Array, y: Array, low: Any, high: Any) -> Array:
+    c = np.clip(p, low.astype(p.dtype), high.astype(p.dtype))
+    return np.asarray(-(y * np.log(c) + (1 - y) * np.log1p(-c)))
+
+
+def _clipped_gradient(p: Array, y: Array, low: Any, high: Any) -> Array:
+    c = np.clip(p, low.astype(p.dtype), high.astype(p.dtype))
+    return np.asarray((c - y) / (c * (1 - c)))
+
+
+def _share(share: Array, loss: Array) -> Array:
+    """Return share * loss, where no share of an infinite loss is nothing."""
+    return np.where(share == 0, np.where(np.isnan(loss), loss, 0), share * loss)
+
+
+def _softplus(z: Array) -> Array:
+    return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+
+
+def _logits_loss(z: Array, y: Array) -> Array:
+    return np.asarray(_share(y, _softplus(-z)) + _share(1 - y, _softplus(z)))
+
+
+def _logits_gradient(z: Array, y: Array) -> Array:
+    return np.asarray((1 - y) * _sigmoid(z) - y * _sigmoid(-z))
+
+
+def _logits_hessian(z: Array, y: Array) -> Array:
+    return np.asarray(_sigmoid(z) * _sigmoid(-z))
+
+
+ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
+    ("sigmoid", "value"): _sigmoid,
+    ("sigmoid_backward", "value"): _sigmoid_backward,
+    ("clipped", "loss"): _clipped_loss,
+    ("clipped", "gradient"): _clipped_gradient,
+    ("logits", "loss"): _logits_loss,
+    ("logits", "gradient"): _logits_gradient,
+    ("logits", "hessian"): _logits_hessian,
+}
+
+
+def _reduce(values: Array, reduction: str, *, loss: bool) -> Array:
+    if reduction == "mean":
+        return np.asarray(np.mean(values) if loss else values / values.size)
+    if reduction == "sum" and loss:
+        return np.asarray(np.sum(values))
+    if reduction == "samples":
+        return np.asarray(np.mean(values, axis=-1) if loss else values / values.shape[-1])
+    return values

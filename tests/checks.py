@@ -1,0 +1,86 @@
+"""Comparisons that several test files share, and the marks that run a test for many rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import BY_NAME, CASES, FLOATS, LOSSES, Array, Case
+
+REDUCTIONS = ("none", "mean", "sum", "samples")
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_loss = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
+# Each returns all that its family has: what differs between the functions of a family is which
+# results are left out, and each combination of options costs a second to compile.
+FAMILIES = (BY_NAME["bce_loss_gradient"], BY_NAME["bce_with_logits_loss_gradient_hessian"])
+both_families = pytest.mark.parametrize("case", FAMILIES, ids=lambda case: case.kind)
+both_dtypes = pytest.mark.parametrize("dtype", FLOATS[1:], ids=lambda dtype: dtype.__name__)
+all_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
+
+
+def ulps(actual: Any, exact: Any) -> Array:
+    """Return the errors in units in the last place of the exact results; NaN must meet NaN."""
+    actual, exact = np.asarray(actual), np.asarray(exact)
+    info = np.finfo(actual.dtype)
+    with np.errstate(all="ignore"):
+        _, exponent = np.frexp(exact)
+        exponent = np.maximum(exponent - 1, info.minexp) - info.nmant
+        error = np.abs(actual.astype(exact.dtype) - exact) / np.ldexp(exact.dtype.type(1), exponent)
+        same = (actual == exact.astype(actual.dtype)) & np.isinf(actual)
+    error = np.where(same | (np.isnan(actual) & np.isnan(exact)), 0, error)
+    return np.where(np.isnan(error), np.inf, error)
+
+
+def assert_close(actual: Any, exact: Any, tolerance: float, what: str = "") -> None:
+    """Fail where an element is off by more ULP than allowed, naming the worst one."""
+    assert np.shape(actual) == np.shape(exact)
+    error = ulps(actual, exact)
+    if error.size and error.max() > tolerance:
+        worst = np.unravel_index(int(error.argmax()), error.shape)
+        raise AssertionError(
+            f"{what}: {float(error.max()):.3f} ULP > {tolerance} at {worst}: "
+            f"{np.asarray(actual)[worst]!r} instead of {np.asarray(exact)[worst]!r}"
+        )
+
+
+def same_bits(a: Any, b: Any) -> bool:
+    """Tell whether two results are equal to the last bit, NaN and the sign of zero included."""
+    a, b = np.asarray(a), np.asarray(b)
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def options_for(case: Case, reduction: str = "none") -> dict[str, Any]:
+    return {"reduction": reduction} if case.is_loss else {}
+
+
+def tolerance(case: Case, result: str, dtype: Any, backend: str, reduction: str = "none") -> float:
+    """Allow for the scale's rounding, and for NumPy's own exp and log."""
+    if np.dtype(dtype) == np.float16:
+        return 0.51
+    allowed = case.ulp(result, dtype) if backend == "numba" else 8.0
+    return allowed if reduction in ("none", "sum") else allowed + 2.0
+
+
+def assert_right(
+    case: Case,
+    arguments: tuple[Any, ...],
+    backend: str,
+    *,
+    reduction: str = "none",
+    weight: Any = None,
+    slack: float = 0.0,
+) -> None:
+    """Compare a call's results with the oracle, in value, shape and dtype."""
+    options = options_for(case, reduction)
+    if weight is not None:
+        options["sample_weight"] = weight
+    results = case(*arguments, **options)
+    exact = case.exact(*arguments, weight=weight, reduction=reduction)
+    scores = np.asarray(arguments[-1] if case.kind == "sigmoid_backward" else arguments[0])
+    wanted = scores.dtype.newbyteorder("=") if scores.dtype.kind == "f" else np.dtype(np.float64)
+    assert len(results) == len(case.results)
+    for name, actual, value in zip(case.results, results, exact, strict=True):
+        assert actual.dtype == wanted
+        limit = tolerance(case, name, wanted, backend, reduction) + slack
+        assert_close(actual, value, limit, f"{case.name} {name}")

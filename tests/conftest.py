@@ -1,0 +1,85 @@
+"""Fixtures that several test files share, and how hypothesis searches."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from cases import BACKENDS
+from hypothesis import HealthCheck, settings
+
+import fastbce
+from fastbce import _config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+settings.register_profile(
+    "default",
+    max_examples=40,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    # The backend fixture is the same for every example.
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=5000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Run the test on each backend."""
+    name: str = request.param
+    with fastbce.use_backend(name):
+        yield name
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20250101)
+
+
+@pytest.fixture
+def threads() -> Iterator[Callable[[int], None]]:
+    """Set the number of threads; restored at the end."""
+    before = fastbce.get_num_threads()
+    yield fastbce.set_num_threads
+    fastbce.set_num_threads(before)
+
+
+@pytest.fixture
+def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the process's backend and thread count, and what the environment says of them."""
+    monkeypatch.setattr(_config, "_default_backend", None)
+    monkeypatch.setattr(_config, "_num_threads", None)
+    for variable in ("FASTBCE_BACKEND", "FASTBCE_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.delenv(variable, raising=False)
+
+
+@pytest.fixture(scope="session")
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a script in a fresh interpreter; by default it must succeed."""
+
+    def run(
+        script: str, *options: str, check: bool = True, timeout: float = 120, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        root = str(Path(fastbce.__file__).parents[1])
+        path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])
+        done = subprocess.run(
+            [sys.executable, *options, "-c", script],
+            env={**os.environ, "PYTHONPATH": path, **environment},
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert not check or done.returncode == 0, done.stderr
+        return done
+
+    return run

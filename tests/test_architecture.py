@@ -1,0 +1,196 @@
+"""The rules of the design: who imports whom, what is public, which row each function has."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cases import BY_NAME, CASES, MAX_ULP, ORACLES
+
+import fastbce
+from fastbce import _engine, _reference, functional
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable, Iterator
+
+PACKAGE = Path(fastbce.__file__).parent
+TESTS = Path(__file__).parent
+
+# file -> what it may import beside the standard library: on loading, and later inside functions
+IMPORTS: dict[str, tuple[set[str], set[str]]] = {
+    "__init__": ({"functional", "layers", "linear", "_config"}, set()),
+    "__main__": ({"cli"}, set()),
+    "cli": ({"fastbce"}, {"demo", "_machine", "_config"}),
+    "layers": ({"functional", "numpy"}, set()),
+    "functional": ({"_validate", "_config", "_reference", "numpy"}, {"_engine"}),
+    "_validate": ({"numpy"}, set()),
+    "_config": (set(), {"numba"}),
+    "_engine": ({"_schedule", "_kernels", "_config", "_validate", "numpy"}, set()),
+    "_schedule": ({"_team", "numpy"}, set()),
+    "_cache": ({"numba"}, set()),
+    "_team": ({"_cache", "numba", "llvmlite"}, set()),
+    "_kernels": ({"_cache", "_team", "numba", "numpy"}, set()),
+    "_reference": ({"_validate", "numpy"}, set()),
+    "linear": ({"_validate", "_config", "_linear_reference", "numpy"}, {"_linear"}),
+    "_linear": (
+        {"_schedule", "_linear_kernels", "_engine", "_team", "_vectors", "_config", "_validate"}
+        | {"numpy"},
+        set(),
+    ),
+    "_linear_kernels": ({"_cache", "_kernels", "_team", "_vectors", "numba", "numpy"}, set()),
+    "_linear_reference": ({"_validate", "numpy"}, set()),
+    "_vectors": ({"numba", "llvmlite"}, set()),
+    "_machine": ({"_config"}, {"_cache", "_kernels"}),
+}
+NOT_IN_THE_TABLE = {
+    **dict.fromkeys(["set_backend", "use_backend", "warmup"], "a setting"),
+    **dict.fromkeys(["get_num_threads", "set_num_threads"], "a setting"),
+    **dict.fromkeys(["linear_bce_hessian", "linear_bce_loss_gradient"], "takes a matrix"),
+}
+MAX_LINES = 500
+LONG_FILES = {
+    "fastbce/functional.py": "mostly the docstrings of ten functions",
+    "fastbce/_kernels.py": "Numba's cache watches one file, so all compiled functions share it",
+}
+
+
+def imported(node: ast.AST) -> Iterator[str]:
+    """Yield each imported module by its first name; of this package, the name inside it."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name.removeprefix("fastbce.").split(".")[0] for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        module = (node.module or "").removeprefix("fastbce.")
+        if (node.level and not module) or module == "fastbce":
+            yield from (alias.name for alias in node.names)
+        else:
+            yield module.split(".")[0]
+
+
+def walk(node: ast.AST, inside: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Yield every node, and whether it runs later than the import of its file."""
+    for child in ast.iter_child_nodes(node):
+        checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
+        later = inside or isinstance(child, ast.FunctionDef)
+        if not checking:
+            yield child, later
+            yield from walk(child, later)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*.py")), ids=lambda path: path.stem)
+def test_imports_go_one_way(path: Path) -> None:
+    assert path.stem in IMPORTS, f"{path.name} has no row in the table of imports"
+    on_loading, inside = IMPORTS[path.stem]
+    for node, later in walk(ast.parse(path.read_text(encoding="utf-8"))):
+        allowed = on_loading | inside if later else on_loading
+        for name in imported(node):
+            line = getattr(node, "lineno", 0)
+            assert name in allowed | sys.stdlib_module_names, f"{path.name} line {line}: {name}"
+
+
+def test_the_table_of_imports_has_no_circle() -> None:
+    order: list[str] = []
+    waiting = {name: loading | later for name, (loading, later) in IMPORTS.items()}
+    while waiting:
+        free = [name for name, needs in waiting.items() if not needs & waiting.keys()]
+        assert free, f"these import each other: {sorted(waiting)}"
+        order += free
+        for name in free:
+            del waiting[name]
+    assert order.index("_kernels") < order.index("_engine") < order.index("functional")
+
+
+def test_import_costs_numpy_and_nothing_else(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    script = """
+import sys, numpy
+before = set(sys.modules)
+import fastbce
+new = {name.partition(".")[0] for name in set(sys.modules) - before}
+print(*sorted(new - set(sys.stdlib_module_names)))
+"""
+    assert python(script).stdout.split() == ["fastbce", "numpy"]  # numpy.typing
+
+
+def test_public_names() -> None:
+    assert sorted(fastbce.__all__) == fastbce.__all__
+    assert sorted(functional.__all__) == functional.__all__
+    modules = {path.stem for path in PACKAGE.iterdir()}
+    visible = {name for name in vars(fastbce) if not name.startswith("_")}
+    assert visible - modules == set(fastbce.__all__)
+    assert set(functional.__all__) < set(fastbce.__all__)
+
+
+def test_every_public_function_has_its_row() -> None:
+    functions = {name for name in fastbce.__all__ if inspect.isfunction(getattr(fastbce, name))}
+    assert set(BY_NAME) == functions - NOT_IN_THE_TABLE.keys()
+    assert len(BY_NAME) == len(CASES)
+    used = {(case.kind, result) for case in CASES for result in case.results}
+    assert used == set(ORACLES) == set(MAX_ULP)
+
+
+@pytest.mark.parametrize("name", fastbce.__all__)
+def test_documentation(name: str) -> None:
+    text = inspect.getdoc(getattr(fastbce, name)) or ""
+    assert text
+    assert not re.search(r"\{[a-z_]+\}", text), "a placeholder was left in the text"
+    if name in BY_NAME:
+        for section in ("Parameters", "Returns", "Raises", "Notes"):
+            assert f"{section}\n---" in text
+        assert re.search(r"\d ULP", text), "the accuracy is not stated"
+        for parameter in inspect.signature(getattr(fastbce, name)).parameters:
+            assert re.search(rf"^.*\b{parameter}\b.* : ", text, re.MULTILINE), parameter
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_options(case: object) -> None:
+    row = BY_NAME[case.name]  # type: ignore[attr-defined]
+    parameters = inspect.signature(row.function).parameters
+    options = ["out"]
+    if row.is_loss:
+        options = ["sample_weight", "pos_weight", "label_smoothing", "reduction", "out"]
+        if row.kind == "clipped":
+            options.insert(3, "eps")
+    positional = [name for name in row.argument_names if name]
+    assert list(parameters) == positional + options
+    keyword = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert keyword == options
+
+
+def test_backends_have_the_same_signatures() -> None:
+    names = [
+        name
+        for name, function in vars(_reference).items()
+        if inspect.isfunction(function) and not name.startswith("_")
+    ]
+    assert len(names) == len({case.kind for case in CASES})
+    for name in names:
+        ours = inspect.signature(getattr(_engine, name)).parameters.values()
+        theirs = inspect.signature(getattr(_reference, name)).parameters.values()
+        assert [(p.name, p.kind, p.default) for p in ours] == [
+            (p.name, p.kind, p.default) for p in theirs
+        ]
+
+
+def test_kernels_are_serial_and_exact() -> None:
+    source = (PACKAGE / "_kernels.py").read_text(encoding="utf-8")
+    code = ast.unparse(ast.parse(source)).replace(ast.get_docstring(ast.parse(source)) or "", "")
+    for word in ("fastmath=True", "parallel", "prange", "np.exp(", "np.log(", "math.exp", "raise "):
+        assert word not in code
+
+
+def test_files_are_short() -> None:
+    root = PACKAGE.parent
+    for path in [*PACKAGE.rglob("*.py"), *TESTS.glob("*.py")]:
+        name = path.relative_to(root if path.is_relative_to(root) else TESTS.parent).as_posix()
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        if name in LONG_FILES:
+            assert lines > MAX_LINES, f"{name} is short enough: take it off the list"
+        else:
+            assert lines <= MAX_LINES, f"{name} has {lines} lines"
