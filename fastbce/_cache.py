@@ -22,7 +22,7 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 
 # The files whose code is compiled into the kernels: a change in any of them makes all stale.
-SOURCES = ("_cache.py", "_kernels.py", "_linear_kernels.py", "_team.py")
+SOURCES = ("_cache.py", "_kernels.py", "_linear_kernels.py", "_team.py", "_vectors.py")
 
 _DIGEST_SIZE = 32
 _warned = False
@@ -111,13 +111,13 @@ class _KernelCache(FunctionCache):
 _stamp = source_stamp()
 
 
-def kernel(function: Callable[..., Any]) -> Any:
+def kernel(function: Callable[..., Any], **options: Any) -> Any:
     """Compile a function when it is first called, and keep the result on disk.
 
     Division is IEEE division: a test for zero before each would keep loops scalar. The interpreter
-    lock is released.
+    lock is released. Further `options` go to ``numba.njit``.
     """
-    dispatcher = numba.njit(error_model="numpy", nogil=True)(function)
+    dispatcher = numba.njit(error_model="numpy", nogil=True, **options)(function)
     if not numba.config.DISABLE_JIT:
         try:
             dispatcher._cache = _KernelCache(function, _stamp)

@@ -68,6 +68,34 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     return EXIT_OK if run_demo(arguments.plot_dir) else EXIT_FAILED
 
 
+def _bench_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--quick", action="store_true", help="two sizes and fewer rounds")
+    parser.add_argument("--peers", action="store_true", help="with SciPy, PyTorch, JAX and others")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all)")
+    parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="numbers of elements")
+    parser.add_argument("--rounds", type=int, metavar="N", help="measurements of each row")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    parser.add_argument("--plot", type=Path, metavar="DIR", help="write plots there")
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    if any(n < 1 for n in arguments.sizes or ()):
+        raise CommandError("--sizes: every size must be at least 1")
+
+    from fastbce.bench import run_bench
+
+    run_bench(
+        sizes=arguments.sizes,
+        quick=arguments.quick,
+        peers=arguments.peers,
+        threads=arguments.threads,
+        json_file=arguments.json,
+        plot_dir=arguments.plot,
+        rounds=arguments.rounds,
+    )
+    return EXIT_OK
+
+
 def _run_info(arguments: argparse.Namespace) -> int:
     from fastbce._machine import machine_line
 
@@ -82,6 +110,13 @@ COMMANDS = (
         _demo_arguments,
         _run_demo,
         extra="demo",
+    ),
+    Command(
+        "bench",
+        "time every function against NumPy, other libraries and the memory limit",
+        _bench_arguments,
+        _run_bench,
+        extra="bench",
     ),
     Command(
         "info",

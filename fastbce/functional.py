@@ -92,7 +92,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Maximum error: 1.5 ULP (float32), 1.7 ULP (float64). ``+inf -> 1``, ``-inf -> 0`` and
+    Maximum error: 2.0 ULP (float32), 1.7 ULP (float64). ``+inf -> 1``, ``-inf -> 0`` and
     ``NaN -> NaN``.
     """
     if is_plain(x) and (out is None or is_plain_out(out, x.shape, x.dtype, x)):
@@ -158,7 +158,7 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
 
     Notes
     -----
-    Maximum error: 1.5 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
+    Maximum error: 2.0 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
     """
     if is_plain(output) and is_plain_out(dvalues, output.shape, output.dtype):
         dtype = output.dtype
@@ -289,10 +289,10 @@ _SHARED_DOCS = {
         If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
         reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only
         or overlaps an input without being exactly that array.""",
-    "clipped_accuracy": """loss 0.9 ULP for hard
+    "clipped_accuracy": """loss 1.0 ULP for hard
     labels and 2.2 for soft ones, gradient 2.0 for hard labels, of the exact value at the clipped
     probability. A soft label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.""",
-    "logits_accuracy": """loss 1.7 ULP for hard
+    "logits_accuracy": """loss 1.8 ULP for hard
     labels and 2.1 for soft ones, gradient 2.1 for hard labels, Hessian 2.9. A soft label's
     gradient is exact to 1 ULP of 1, since its two terms may cancel.""",
     "sums": """Sums are taken in an order that depends on the number of elements alone: the same

@@ -132,7 +132,7 @@ MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("clipped", "loss"): (1.0, 1.0),
     ("clipped", "gradient"): (2.0, 2.0),
     ("logits", "loss"): (1.8, 1.8),
-    ("logits", "gradient"): (3.0, 3.0),
+    ("logits", "gradient"): (2.1, 2.1),
     ("logits", "hessian"): (3.0, 3.0),
 }
 

@@ -46,6 +46,12 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "_linear_kernels": ({"_cache", "_kernels", "_team", "_vectors", "numba", "numpy"}, set()),
     "_linear_reference": ({"_validate", "numpy"}, set()),
     "_vectors": ({"numba", "llvmlite"}, set()),
+    "linear_model": (
+        {"functional", "inference", "_solvers", "_validate", "numpy", "sklearn"},
+        set(),
+    ),
+    "inference": ({"_solvers", "_validate", "numpy", "scipy"}, set()),
+    "_solvers": ({"linear", "_validate", "numpy", "scipy"}, set()),
     "_machine": ({"_config"}, {"_cache", "_kernels"}),
 }
 NOT_IN_THE_TABLE = {

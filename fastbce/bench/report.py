@@ -1,0 +1,186 @@
+"""Print a result, plot it, and write the figures of the README from it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+OURS, NUMPY, LIMIT = "fastbce", "NumPy", "limit"
+MARGIN = 1.03  # closer than this is a draw: it is within the spread of most rows
+BEGIN, END = "<!-- figures -->", "<!-- end figures -->"
+
+
+def _median(row: dict[str, Any], name: str) -> float:
+    return float(row["times"][name]["median"])
+
+
+def best_peer(row: dict[str, Any]) -> tuple[str, float]:
+    """Return the fastest of the others, NumPy included, and its time."""
+    others = [name for name in row["times"] if name not in (OURS, LIMIT)]
+    return min(((name, _median(row, name)) for name in others), key=lambda pair: pair[1])
+
+
+def losses(result: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each row in which somebody is faster than fastbce."""
+    for row in result["rows"]:
+        name, time = best_peer(row)
+        ours = _median(row, OURS)
+        if ours > time * MARGIN:
+            yield (
+                f"{row['operation']}, {row['n']:,} {row['dtype']}, {row['policy']} results: "
+                f"{name} takes {_time(time)}, fastbce {_time(ours)} ({time / ours:.2f}x)."
+            )
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1e-3:
+        return f"{seconds * 1e6:.3g} us"
+    return f"{seconds * 1e3:.3g} ms"
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    ours = _median(row, OURS)
+    peer, time = best_peer(row)
+    spread = (row["times"][OURS]["high"] - row["times"][OURS]["low"]) / ours / 2
+    return [
+        f"{_time(ours)} ±{spread:.0%}",
+        f"{row['bytes'] / ours / 1e9:.1f}",
+        f"{_median(row, NUMPY) / ours:.1f}",
+        f"{time / ours:.2f}",
+        peer,
+        f"{ours / _median(row, LIMIT):.2f}" if LIMIT in row["times"] else "",
+    ]
+
+
+HEADINGS = ("time", "GB/s", "x NumPy", "x best peer", "best peer", "t / limit")
+
+
+def print_report(console: Any, result: dict[str, Any]) -> None:
+    """Print the table, the losses and what is missing."""
+    from rich.table import Table
+
+    table = Table(title=f"{result['threads']} threads, medians; spread is half the quartiles'")
+    for heading in ("operation", "n", "dtype", "results", *HEADINGS):
+        table.add_column(heading, justify="left" if heading == "operation" else "right")
+    for row in result["rows"]:
+        where = (row["operation"], f"{row['n']:,}", row["dtype"], row["policy"])
+        table.add_row(*where, *_cells(row))
+    console.print(table)
+    for name, reason in result["missing"].items():
+        console.print(f"{name} is missing: {reason}", highlight=False)
+    sentences = list(losses(result))
+    for sentence in sentences:
+        console.print(f"fastbce loses: {sentence}", highlight=False)
+    if not sentences:
+        console.print("No one was faster than fastbce in any row.")
+
+
+def plot(result: dict[str, Any], directory: Path) -> list[Path]:
+    """Write the plots, and return their paths."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    directory.mkdir(parents=True, exist_ok=True)
+    paths = []
+    names = sorted({row["operation"] for row in result["rows"]})
+    for dtype in ("float32", "float64"):
+        rows = [r for r in result["rows"] if r["dtype"] == dtype and r["policy"] == "fresh"]
+        figure, axes = plt.subplots(4, 3, figsize=(15, 16), sharex=True)
+        for axis, name in zip(axes.flat, names, strict=False):
+            mine = [r for r in rows if r["operation"] == name]
+            for who in sorted({w for r in mine for w in r["times"] if w != LIMIT}):
+                points = [(r["n"], _median(r, who)) for r in mine if who in r["times"]]
+                axis.loglog(
+                    *zip(*points, strict=True),
+                    marker="o",
+                    markersize=3,
+                    label=who,
+                    linewidth=2.5 if who == OURS else 1,
+                    color="black" if who == OURS else None,
+                )
+            axis.set_title(name, fontsize=9)
+            axis.grid(alpha=0.3)
+            axis.legend(fontsize=6)
+        for axis in axes[-1]:
+            axis.set_xlabel("elements")
+        for axis in axes[:, 0]:
+            axis.set_ylabel("seconds")
+        figure.suptitle(f"{dtype}, {result['threads']} threads\n{result['machine']}", fontsize=9)
+        paths.append(_save(figure, directory / f"time-{dtype}-{result['threads']}.png"))
+    largest = max(row["n"] for row in result["rows"])
+    figure, axis = plt.subplots(figsize=(9, 6))
+    rows = [r for r in result["rows"] if r["n"] == largest and LIMIT in r["times"]]
+    labels = [f"{r['operation']}, {r['dtype']}" for r in rows]
+    axis.barh(labels, [_median(r, LIMIT) / _median(r, OURS) for r in rows], color="tab:blue")
+    axis.axvline(1, color="black", linewidth=1)
+    axis.set_xlabel(f"share of the memory limit, {largest:,} elements, results reused")
+    axis.invert_yaxis()
+    paths.append(_save(figure, directory / f"limit-{result['threads']}.png"))
+    figure, axis = plt.subplots(figsize=(9, 6))
+    rows = [r for r in result["rows"] if r["n"] == largest and r["policy"] == "fresh"]
+    labels = [f"{r['operation']}, {r['dtype']}" for r in rows]
+    axis.barh(labels, [_median(r, NUMPY) / _median(r, OURS) for r in rows], color="tab:green")
+    axis.set_xlabel(f"times as fast as NumPy, {largest:,} elements")
+    axis.invert_yaxis()
+    paths.append(_save(figure, directory / f"speedup-{result['threads']}.png"))
+    return paths
+
+
+def _save(figure: Any, path: Path) -> Path:
+    import matplotlib.pyplot as plt
+
+    figure.tight_layout()
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+    return path
+
+
+def figures(results: list[dict[str, Any]]) -> str:
+    """Return the README's figures as Markdown: the largest size of each result."""
+    lines = []
+    for result in results:
+        largest = max(row["n"] for row in result["rows"])
+        plural = "s" if result["threads"] > 1 else ""
+        lines += [
+            f"{result['threads']} thread{plural}, {largest:,} elements; {result['machine']}:",
+            "",
+            "| operation | dtype | results | " + " | ".join(HEADINGS) + " |",
+            "| --- " * (3 + len(HEADINGS)) + "|",
+        ]
+        for row in result["rows"]:
+            if row["n"] == largest:
+                cells = [row["operation"], row["dtype"], row["policy"], *_cells(row)]
+                lines.append("| " + " | ".join(cells) + " |")
+        for state, t in result["startup"].items():
+            importing = (
+                f"import {t['import'] * 1e3:.0f} ms on top of NumPy's {t['numpy'] * 1e3:.0f}"
+            )
+            first = f"first result {t['first']:.2f} s, `warmup()` after it {t['warmup']:.1f} s"
+            lines += ["", f"New process, {state}: {importing}, {first}."]
+        lost = list(losses(result))
+        lines += ["", "Where fastbce is not the fastest:" if lost else "It is the fastest in all."]
+        lines += ["", *(f"- {sentence}" for sentence in lost), ""] if lost else [""]
+    return "\n".join(lines)
+
+
+def write_readme(readme: Path, results: list[dict[str, Any]]) -> None:
+    """Replace the figures between the markers of the README."""
+    text = readme.read_text(encoding="utf-8")
+    head, rest = text.split(BEGIN)
+    _, tail = rest.split(END)
+    readme.write_text(f"{head}{BEGIN}\n{figures(results)}{END}{tail}", encoding="utf-8")
+
+
+def main() -> None:
+    """``python -m fastbce.bench.report README.md RESULT.json ...``: write the figures."""
+    readme, *files = map(Path, sys.argv[1:])
+    write_readme(readme, [json.loads(file.read_text(encoding="utf-8")) for file in files])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Time several calls in turns, so that a noisy machine shows as spread and not as a winner."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .operations import Call
+
+ROUNDS = 11
+SAMPLE_SECONDS = 300e-6  # a sample is as many calls as take this long at least
+ROW_SECONDS = 1.0  # what a candidate may take in all, but for three rounds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds a call: median and quartiles of the rounds."""
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fields, for JSON."""
+        return asdict(self)
+
+
+def _seconds(call: Call, repeats: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing]:
+    """Time each call in each round, in rotating order, warm.
+
+    Before its sample each call runs once untimed: what the one before it left in the caches and
+    in spinning threads is not its fault.
+    """
+    repeats, most = {}, {}
+    for name, call in calls.items():
+        call()
+        once = min(_seconds(call, 1) for _ in range(3))
+        repeats[name] = max(1, min(2000, round(SAMPLE_SECONDS / max(once, 1e-9))))
+        most[name] = max(3, round(ROW_SECONDS / max(once * (repeats[name] + 1), 1e-9)))
+    samples: dict[str, list[float]] = {name: [] for name in calls}
+    names = list(calls)
+    for turn in range(rounds):
+        for name in names[turn % len(names) :] + names[: turn % len(names)]:
+            if len(samples[name]) < most[name]:
+                time.sleep(0.001)
+                calls[name]()
+                samples[name].append(_seconds(calls[name], repeats[name]))
+    return {name: _summary(values) for name, values in samples.items()}
+
+
+def _summary(values: list[float]) -> Timing:
+    low, median, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Timing(median, low, high, len(values))

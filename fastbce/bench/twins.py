@@ -1,0 +1,85 @@
+"""Memory-only twins: the reads and writes of an operation with one addition an element.
+
+They run on the same team of threads with the same partition as the kernels, so ``t / t_twin`` says
+how far an operation is from what the memory allows, on any machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numba import njit
+
+from fastbce import _kernels as k
+from fastbce._config import get_num_threads
+from fastbce._schedule import crew, grain_of
+from fastbce._team import sharing
+from fastbce._validate import Array
+
+_twin = njit(error_model="numpy", nogil=True)
+
+
+@_twin
+def _one_to_one(x: Any, out: Any) -> None:
+    for i in range(x.size):
+        out[i] = x[i] + x[i]
+
+
+@_twin
+def _two_to_one(x: Any, y: Any, out: Any) -> None:
+    for i in range(x.size):
+        out[i] = x[i] + y[i]
+
+
+@_twin
+def _two_to_two(x: Any, y: Any, out: Any, more: Any) -> None:
+    for i in range(x.size):
+        value = x[i] + y[i]
+        out[i] = value
+        more[i] = value
+
+
+@_twin
+def _two_to_none(index: Any, start: Any, x: Any, y: Any, lanes: Any) -> None:
+    mine = lanes[index]
+    for s in range(0, x.size, k.LANES):
+        e = min(s + k.LANES, x.size)
+        left, right = x[s:e], y[s:e]
+        for i in range(left.size):
+            mine[i] += left[i] + right[i]
+
+
+_SHARED = {
+    (1, 1): sharing(_one_to_one),
+    (2, 1): sharing(_two_to_one),
+    (2, 2): sharing(_two_to_two),
+    (2, 0): sharing(_two_to_none, indexed=True),
+}
+
+
+def _team_of(share: Any) -> Any:
+    @_twin
+    def team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+        share(arrays, options, n, grain, slots, threads)
+
+    return team
+
+
+_TEAMS = {counts: _team_of(share) for counts, share in _SHARED.items()}
+
+
+def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
+    """Return the twin of an operation with these arrays, ready to be called."""
+    n = inputs[0].size
+    team = _TEAMS[len(inputs), len(outputs)]
+    lanes = np.zeros((get_num_threads(), k.LANES), inputs[0].dtype)
+    options = (lanes,) if not outputs else ()
+
+    def run() -> None:
+        threads = get_num_threads() if n >= 2 * k.STRIP else 1
+        grain = grain_of(n, k.STRIP, threads, k.STRIP // 4, 4 * k.STRIP)
+        team((*inputs, *outputs), options, n, grain, crew(threads), threads)
+
+    return run
