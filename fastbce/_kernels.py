@@ -348,14 +348,13 @@ def logits_block(
             products[i] = fma(e, one + products[i], products[i])
         if grad is not None:
             weight = scale if w is None else scale * like(x, w[i])
-            # Corrected to 0.6 ULP: the Hessian's error drops from 3.3 ULP to 2.5, at no cost here.
-            r = one / d
-            r = fma(r, fma(-r, d_low, fma(-r, d, one)), r)
-            share = (one - t) * (one if positive else e) - t * (e if positive else one)
-            grad[i] = share * r * weight
+            # The sigmoid's two sides as in sigmoid_point; e / (1 + e) alone is 1 ULP worse.
+            q = e / d
+            small, large = fma(-e, q, e), one - q
+            right, left = (large, small) if positive else (small, large)
+            grad[i] = ((one - t) * right - t * left) * weight
             if hess is not None:
-                q = e * r
-                hess[i] = fma(-q, q, q) * weight
+                hess[i] = fma(-small, small, small) * weight
 
 
 @point

@@ -132,8 +132,8 @@ MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("clipped", "loss"): (1.0, 1.0),
     ("clipped", "gradient"): (2.0, 2.0),
     ("logits", "loss"): (1.8, 1.8),
-    ("logits", "gradient"): (2.1, 2.1),
-    ("logits", "hessian"): (3.0, 3.0),
+    ("logits", "gradient"): (1.7, 1.7),
+    ("logits", "hessian"): (2.5, 2.5),
 }
 
 
