@@ -34,7 +34,9 @@ point = njit(error_model="numpy")
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
-    """Return ``a * b + c`` rounded once."""
+    """Return ``a * b + c`` rounded once; this is the definition, compiled it is an instruction."""
+    if not np.isfinite(a * b + c):
+        return a * b + c
     exact = Fraction(float(a)) * Fraction(float(b)) + Fraction(float(c))
     return type(c)(float(exact))
 

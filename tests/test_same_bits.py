@@ -30,7 +30,7 @@ print(digest.hexdigest())
 
 
 def _digest(**variables: str) -> str:
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         env={**os.environ, **variables},
         capture_output=True,
@@ -41,9 +41,7 @@ def _digest(**variables: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="names x86-64 processors"
-)
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86-64 processors")
 @pytest.mark.parametrize(
     ("name", "features"),
     [

@@ -1,0 +1,127 @@
+"""Check the kernels as plain Python: run with ``NUMBA_DISABLE_JIT=1``, as test_interpreted does.
+
+Here every line of a kernel counts for coverage, and a mutated kernel is checked in a second
+(tests/mutations.py). Results are held against long double; every strip, lane and row boundary is
+crossed by making lanes and strips small.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+from numba import config
+
+import fastbce
+from fastbce import _engine, _kernels
+
+Array = Any
+SPECIAL = [0.0, -0.0, 1e-30, -1e-3, 37, -37, 88, -88, -100, -103, 104, -700, 710, -746, 1e30]
+
+
+def exact(z: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Return loss, gradient and Hessian of logits, in long double, without cancellation."""
+    z, y = z.astype(np.longdouble), y.astype(np.longdouble)
+    e = np.exp(-np.abs(z))
+    share = np.where(z >= 0, 1 - y, y)
+    loss = np.where(share == 0, 0, np.abs(z) * share) + np.log1p(e)
+    right, left = np.where(z >= 0, 1, e) / (1 + e), np.where(z >= 0, e, 1) / (1 + e)
+    return loss, (1 - y) * right - y * left, e / (1 + e) ** 2
+
+
+def exact_clipped(p: Array, y: Array) -> tuple[Array, Array]:
+    """Return clipped loss and gradient, in long double."""
+    c = np.clip(p, p.dtype.type(1e-7), p.dtype.type(1 - 1e-7)).astype(np.longdouble)
+    y = y.astype(np.longdouble)
+    return -(y * np.log(c) + (1 - y) * np.log1p(-c)), (c - y) / (c * (1 - c))
+
+
+def near(actual: Any, expected: Any, dtype: Any, ulp: float, what: str, size: Any = None) -> None:
+    """Raise where a result is off by more than `ulp`, relative to the terms it is made of."""
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    limits = np.finfo(dtype)
+    scale = np.maximum(np.abs(expected) if size is None else size, limits.tiny)
+    error = np.abs(actual.astype(np.longdouble) - expected)
+    wrong = ~((error <= ulp * limits.eps * scale) | (actual == expected))
+    wrong &= ~(np.isnan(actual) & np.isnan(expected))
+    if wrong.any():
+        raise AssertionError(f"{what}: {actual[wrong][:3]} instead of {expected[wrong][:3]}")
+
+
+def check(dtype: Any) -> None:
+    """Check every function for one dtype."""
+    rng = np.random.default_rng(0)
+    z = np.concatenate([rng.normal(0, 5, 90), SPECIAL, [np.inf, -np.inf]]).astype(dtype)
+    n = z.size
+    s = fastbce.sigmoid(z)
+    wide = z.astype(np.longdouble)
+    e = np.exp(-np.abs(wide))
+    near(s, np.where(wide >= 0, 1, e) / (1 + e), dtype, 2, "sigmoid")
+    assert np.isnan(fastbce.sigmoid(np.full(3, np.nan, dtype))).all()
+    back = fastbce.sigmoid_backward(z[:90], s[:90])
+    near(back, z[:90] * s[:90].astype(np.longdouble) * (1 - s[:90]), dtype, 3, "sigmoid_backward")
+
+    hard, soft = rng.integers(0, 2, n), rng.random(n).astype(dtype)
+    mixed = np.where(np.arange(n) < n // 2, hard, soft).astype(dtype)
+    p = rng.random(n).astype(dtype) * dtype(1.2) - dtype(0.1)
+    p[:9] = [0, 1, 1e-7, 1 - 1e-7, 1e-4, 1e-3, 0.5, -np.inf, np.inf]
+    weights = rng.random(n).astype(dtype)
+    finite = slice(0, 90)
+    for y in (hard, hard > 0, soft, mixed):
+        loss, gradient, hessian = exact(z, y)
+        got = fastbce.bce_with_logits_loss_gradient_hessian(z, y, reduction="none")
+        near(got[0], loss, dtype, 3, "logits loss")
+        near(got[1], gradient, dtype, 3, "logits gradient", np.where(y % 1 == 0, abs(gradient), 1))
+        near(got[2], hessian, dtype, 3, "logits Hessian")
+        loss, gradient = exact_clipped(p, y)
+        size = np.where(np.asarray(y) % 1 == 0, abs(gradient), 1e7)
+        got = fastbce.bce_loss_gradient(p, y, reduction="none")
+        near(got[0], loss, dtype, 4, "clipped loss")
+        near(got[1], gradient, dtype, 4, "clipped gradient", size)
+        for w in (None, weights[finite]):
+            factor = 1 if w is None else w.astype(np.longdouble)
+            for function, scores, formula in (
+                (fastbce.bce_with_logits_loss_gradient, z, exact),
+                (fastbce.bce_loss_gradient, p, exact_clipped),
+            ):
+                x, t = scores[finite], np.asarray(y)[finite]
+                losses, slopes = (factor * v for v in formula(x, t)[:2])
+                total, slope = function(x, t, sample_weight=w, reduction="sum")
+                near(total, losses.sum(), dtype, 16, "sum")
+                near(slope, slopes, dtype, 4, "slope", np.maximum(abs(slopes), 1e7))
+                mean, slope = function(x, t, sample_weight=w)
+                near(mean, losses.mean(), dtype, 16, "mean")
+                x, t = x.reshape(-1, 6), t.reshape(-1, 6)
+                w_rows = None if w is None else w.reshape(-1, 6)
+                rows, _ = function(x, t, sample_weight=w_rows, reduction="samples")
+                near(rows, losses.reshape(-1, 6).mean(axis=1), dtype, 16, "row means")
+    tiny = np.full(64, 1e-30, dtype)
+    ones = np.ones(64, dtype)
+    total = fastbce.bce_loss(tiny, ones, eps=1e-30, reduction="sum")
+    near(total, 64 * 30 * np.log(np.longdouble(10)), dtype, 64, "product of tiny factors")
+    saturated = fastbce.bce_with_logits_loss(np.full(64, 40, dtype), ones, reduction="sum")
+    near(saturated, 64 * np.exp(np.longdouble(-40)), dtype, 64, "sum of tiny losses")
+    nan = np.where(np.arange(64) == 40, np.nan, 0.3).astype(dtype)
+    for y in (ones, 1 - ones, ones / 2):
+        assert np.isnan(fastbce.bce_loss(nan, y))
+        assert np.isnan(fastbce.bce_with_logits_loss(nan, y))
+        assert np.isnan(fastbce.bce_loss(nan, y, reduction="none")).sum() == 1
+
+
+def main() -> None:
+    """Check both dtypes, with lanes of 4 and strips of 16 elements and shared calls from 8 on."""
+    if not config.DISABLE_JIT:  # type: ignore[attr-defined]
+        sys.exit("run with NUMBA_DISABLE_JIT=1")
+    for lanes, small in ((4, 8), (1024, 1 << 15)):
+        _kernels.LANES, _kernels.STRIP = lanes, 16 * lanes
+        _engine.SMALL = small
+        _engine._scratch = _engine._Scratch()
+        for dtype in (np.float32, np.float64):
+            with np.errstate(all="ignore"):  # scalars warn where compiled code does not
+                check(dtype)
+    print("all as exact")
+
+
+if __name__ == "__main__":
+    main()

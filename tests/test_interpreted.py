@@ -1,0 +1,22 @@
+"""The kernels compute the same when they are not compiled."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+PROGRAM = Path(__file__).with_name("interpreted.py")
+
+
+def test_kernels_as_plain_python() -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(PROGRAM)],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "all as exact"), done.stderr
