@@ -20,7 +20,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba import njit
+from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from ._cache import kernel as block
@@ -359,13 +359,18 @@ def logits_block(
                 hess[i] = fma(-small, small, small) * weight
 
 
-@point
 def cut(a: Any, start: Any, stop: Any) -> Any:
     """Return ``a[start:stop]``, or None for an absent array."""
-    if a is None:
-        return None
-    else:
-        return a[start:stop]
+    return None if a is None else a[start:stop]
+
+
+@overload(cut)
+def _cut_overload(a, start, stop):
+    # Decided by the type, and not in the code: Numba would give it the type "array or None" and
+    # compile every loop a second time for that.
+    if isinstance(a, types.NoneType):
+        return lambda a, start, stop: None
+    return lambda a, start, stop: a[start:stop]
 
 
 @block
