@@ -304,8 +304,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 def _documented(function: _F) -> _F:
     """Fill the parameter descriptions that the loss functions share into the docstring."""
-    if function.__doc__:  # absent under python -OO
-        function.__doc__ = function.__doc__.format(**_SHARED_DOCS)
+    text = function.__doc__
+    if text:  # absent under python -OO
+        if "\n    Parameters" in text:  # Python 3.13 takes the indentation off itself
+            text = text.replace("\n    ", "\n")
+        shared = {name: words.replace("\n    ", "\n") for name, words in _SHARED_DOCS.items()}
+        function.__doc__ = text.format(**shared)
     return function
 
 

@@ -148,11 +148,14 @@ def torch_eager(name: str, d: Data, reuse: bool, threads: int) -> Call:
 
 
 def torch_compile(name: str, d: Data, reuse: bool, threads: int) -> Call:
-    """``torch.compile`` of the formulas, for the shape at hand."""
+    """``torch.compile`` of the formulas, for the shape at hand; large arrays only.
+
+    Each shape compiles for seconds, and its call alone takes tens of microseconds.
+    """
+    if reuse or d.z.size < 10**6:
+        raise Unavailable("allocates its results")
     import torch
 
-    if reuse:
-        raise Unavailable("allocates its results")
     torch.set_num_threads(threads)
     torch._dynamo.config.cache_size_limit = 1000
     formula, letters = _torch_formulas(torch, d.z.size)[name]
