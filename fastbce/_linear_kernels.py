@@ -11,37 +11,22 @@ other way round. The mathematics of an element is :func:`fastbce._kernels.logits
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from . import _kernels, _team, _vectors
-from ._kernels import add_block, cut, fma, like, logits_block, tree_sum
+from ._cache import kernel
+from ._kernels import add_block, fma, like, logits_block, tree_sum
 from ._team import sharing
-from ._vectors import add, load, splat, sums, vector_fma
+from ._vectors import WIDTHS, add, load, splat, sums, vector_fma
 
 # Without reference counts: the branches of the last lanes keep LLVM from removing them, and they
 # take 25 ns for 4 rows.
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
-point = njit(**_OPTIONS)
-
-_SOURCES = [Path(str(module.__file__)) for module in (_kernels, _team, _vectors)]
-
-
-def block(function: Any) -> Any:
-    """Compile a function and cache it, under a stamp that covers the files it takes code from.
-
-    Numba stamps the cached code with the function's own file alone, and would serve stale machine
-    code after a change to a point function in another one.
-    """
-    dispatcher = njit(nogil=True, cache=True, **_OPTIONS)(function)
-    file = getattr(getattr(dispatcher, "_cache", None), "_cache_file", None)
-    if file is not None:
-        others = [(path.stat().st_mtime_ns, path.stat().st_size) for path in _SOURCES]
-        file._source_stamp = (file._source_stamp, *others)
-    return dispatcher
+_OPTIONS: dict[str, Any] = {"_nrt": False}
+point = njit(error_model="numpy", **_OPTIONS)
+block = partial(kernel, **_OPTIONS)
 
 
 def _dots_step(width: int) -> Any:
@@ -73,12 +58,10 @@ def _combine_step(width: int) -> Any:
     return step
 
 
-_dots16, _dots8, _dots4, _dots2, _dots1 = (_dots_step(width) for width in _vectors.WIDTHS)
+_dots16, _dots8, _dots4, _dots2, _dots1 = (_dots_step(width) for width in WIDTHS)
 load16, load8 = load[16], load[8]
 add16, add8 = add[16], add[8]
-_combine16, _combine8, _combine4, _combine2, _combine1 = (
-    _combine_step(width) for width in _vectors.WIDTHS
-)
+_combine16, _combine8, _combine4, _combine2, _combine1 = (_combine_step(width) for width in WIDTHS)
 
 
 @point
@@ -329,7 +312,11 @@ def linear_run(
                 column_logits_block(rows, lead, coef, intercept, z)
             hess = None if gram is None else q
             one = like(intercept, 1)
-            logits_block(z, y[start:stop], cut(w, start, stop), loss, r, hess, one, None, None)
+            labels = y[start:stop]
+            if w is None:
+                logits_block(z, labels, None, loss, r, hess, one, None, None)
+            else:
+                logits_block(z, labels, w[start:stop], loss, r, hess, one, None, None)
             add_block(loss, losses)
             add_block(r, residuals)
             if by_column is None:

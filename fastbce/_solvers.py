@@ -9,7 +9,7 @@ Hessian is float32 at first, in half the time: it sets the step, not the solutio
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,14 @@ from .linear import linear_backend
 
 FLOAT64 = np.dtype(np.float64)
 # Columns up to which a Hessian is worth its time: it costs 4 gradients at 32 columns, 9 at 128.
-NEWTON_COLUMNS = 128
+NEWTON_COLUMNS = 256
 # Newton decrement below which steps with the last Hessian shrink the gradient tenfold each.
 NEAR = 1e-3
 # A decrement ratio above which they do not, and the Hessian is evaluated anew.
-SLOW = 0.05
+SLOW = 0.1
+# Rows that are solved first, where there are at least so many times more.
+PART_ROWS, PART_ROWS_PER_COLUMN, LEAST_THINNING = 1 << 14, 64, 4
+PART_TOL, PART_STEPS = 1e-4, 20
 EPS = float(np.finfo(np.float64).eps)
 
 
@@ -112,59 +115,127 @@ def inverse_of(hessian: Array, eps: float = EPS) -> tuple[Callable[[Array], Arra
     return lambda v: scale * (basis @ (inverse * (basis.T @ (scale * v)))), null
 
 
-def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Solution:
-    """Newton's method with a halving line search.
+class _Curvature:
+    """The inverse Hessian: one that was evaluated, corrected by the steps since (BFGS)."""
 
-    Far from the solution each pass brings the Hessian along. Near it the last one serves on: a
-    pass without a Hessian is several times cheaper, and still gains a digit. It ends when the
-    gradient is below `tol` and the Newton decrement, which does not depend on units, is below its
-    square by as much as it can without extra Hessians.
+    def __init__(self, objective: Objective, theta: Array, hessian: Array | None) -> None:
+        eps = float(np.finfo(objective.gram_dtype).eps)
+        self.solve, self.null = inverse_of(np.asarray(hessian), eps)
+        if len(self.null) and objective.gram_dtype != FLOAT64:
+            # Too close to singular for float32.
+            objective.gram_dtype = FLOAT64
+            self.solve, self.null = inverse_of(np.asarray(objective(theta, hessian=True)[2]))
+        self.pairs: list[tuple[Array, Array, float]] = []
+
+    def learn(self, step: Array, change: Array) -> None:
+        """Take in how the gradient changed over a step."""
+        curvature = float(step @ change)
+        if curvature > 0:
+            self.pairs.append((step, change, curvature))
+
+    def __call__(self, gradient: Array) -> Array:
+        """Return the inverse Hessian times the gradient, by the two-loop recursion."""
+        shares = []
+        rest = gradient.copy()
+        for step, change, curvature in reversed(self.pairs):
+            shares.append(float(step @ rest) / curvature)
+            rest -= shares[-1] * change
+        result = self.solve(rest)
+        for (step, change, curvature), share in zip(self.pairs, reversed(shares), strict=True):
+            result += (share - float(change @ result) / curvature) * step
+        return result
+
+
+def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Solution:
+    """Newton's method that seldom evaluates a Hessian, with a halving line search.
+
+    With many rows, a part of them is solved first: its solution and its Hessian are close enough
+    that the rest takes about five passes for the gradient alone. Otherwise far from the solution
+    each pass brings the Hessian along; near it the last one serves on, corrected by what the steps
+    tell. It ends when the gradient is below `tol` and the Newton decrement, which does not depend
+    on units, is far below the square of that.
     """
     if theta.size == 0:
         return Solution(theta, theta, 0, True)
     objective.gram_dtype = objective.X.dtype
-    value, gradient, hessian = objective(theta, hessian=True)
-    solve = _solver(objective, theta, hessian)
+    start = theta
+    curvature, theta = _from_a_part(objective, start)
+    value, gradient, hessian = objective(theta, curvature is None)
+    if theta is not start and value > np.log(2):
+        # Worse than coefficients of 0: the part is not like the rest.
+        curvature, theta = None, start
+        value, gradient, hessian = objective(theta, hessian=True)
+    if not np.isfinite(value):
+        return Solution(theta, gradient, 0, False, "the loss is not finite")
+    curvature = curvature or _Curvature(objective, theta, hessian)
     for iteration in range(max_iter + 1):
-        step = solve(gradient)
+        step = curvature(gradient)
         decrement = float(gradient @ step)
-        if not np.isfinite(decrement):
-            return Solution(theta, gradient, iteration, False, "the loss is not finite")
         rounding = EPS * abs(value)
         small = np.max(np.abs(gradient)) <= tol
         if decrement <= max(rounding, 1e-4 * tol**2 if small else 0.0):
+            if np.max(np.abs(curvature.null @ gradient), initial=0.0) > tol:
+                reason = "some coefficients are so large that the loss no longer feels them"
+                return Solution(theta, gradient, iteration, False, reason)
             # The last step is free: its gain is below the rounding of the loss.
             return Solution(theta - step, gradient, iteration, True)
         if iteration == max_iter:
             break
-        size = 1.0
-        while True:
-            trial = theta - size * step
-            wanted = decrement > NEAR and size == 1.0
-            new_value, new_gradient, hessian = objective(trial, wanted)
-            if new_value <= value - 1e-4 * size * decrement + 4 * rounding:
-                break
-            size /= 2
-            if size < 1e-10:
-                reason = "no step along the Newton direction lowers the loss"
-                return Solution(theta, gradient, iteration, False, reason)
-        theta, value, gradient = trial, new_value, new_gradient
-        slow = size < 1 or gradient @ solve(gradient) > SLOW * decrement
-        if hessian is None and slow and decrement > 10 * rounding:
+        found = _search(objective, theta, step, value - 1e-4 * decrement + 4 * rounding, decrement)
+        if found is None:
+            reason = "no step along the Newton direction lowers the loss"
+            return Solution(theta, gradient, iteration, False, reason)
+        trial, value, new_gradient, hessian = found
+        curvature.learn(trial - theta, new_gradient - gradient)
+        theta, gradient = trial, new_gradient
+        left = float(gradient @ curvature(gradient))
+        if hessian is None and decrement > 10 * rounding and left > SLOW * decrement:
             hessian = objective(theta, hessian=True)[2]
         if hessian is not None:
-            solve = _solver(objective, theta, hessian)
+            curvature = _Curvature(objective, theta, hessian)
     return Solution(theta, gradient, max_iter, False, "max_iter was reached")
 
 
-def _solver(objective: Objective, theta: Array, hessian: Array | None) -> Callable[[Array], Array]:
-    eps = float(np.finfo(objective.gram_dtype).eps)
-    solve, null = inverse_of(np.asarray(hessian), eps)
-    if len(null) and objective.gram_dtype != FLOAT64:
-        # Too close to singular for float32.
-        objective.gram_dtype = FLOAT64
-        return _solver(objective, theta, objective(theta, hessian=True)[2])
-    return solve
+def _search(
+    objective: Objective, theta: Array, step: Array, enough: float, decrement: float
+) -> tuple[Array, float, Array, Array | None] | None:
+    """Return the first of ever shorter steps that lowers the value, with what is known there."""
+    size = 1.0
+    while size > 1e-10:
+        trial = theta - size * step
+        value, gradient, hessian = objective(trial, decrement > NEAR and size == 1.0)
+        if value <= enough + 1e-4 * (1 - size) * decrement:
+            return trial, value, gradient, hessian
+        size /= 2
+    return None
+
+
+def _from_a_part(objective: Objective, theta: Array) -> tuple[_Curvature | None, Array]:
+    """Return curvature and minimum of every k-th row, or None where rows are few."""
+    rows = max(PART_ROWS, PART_ROWS_PER_COLUMN * len(theta))
+    every = len(objective.X) // rows
+    if every < LEAST_THINNING:
+        return None, theta
+    part = slice(None, None, every)
+    y = np.ascontiguousarray(objective.y[part])
+    weight = None if objective.weight is None else np.ascontiguousarray(objective.weight[part])
+    total = float(len(y)) if weight is None else float(weight.sum())
+    if not total:
+        return None, theta
+    sub = replace(
+        objective,
+        X=objective.X[part],
+        y=y,
+        weight=weight,
+        total=total,
+        precision=objective.precision * (total / objective.total),
+    )
+    found = newton(sub, theta, PART_TOL, PART_STEPS)
+    if not found.converged:
+        return None, theta
+    curvature = _Curvature(sub, found.theta, sub(found.theta, hessian=True)[2])
+    # What no row of the part tells, others may.
+    return (None if len(curvature.null) else curvature), found.theta
 
 
 def lbfgs(objective: Objective, theta: Array, tol: float, max_iter: int) -> Solution:
@@ -174,7 +245,7 @@ def lbfgs(objective: Objective, theta: Array, tol: float, max_iter: int) -> Solu
         theta,
         method="L-BFGS-B",
         jac=True,
-        options={"maxiter": max_iter, "maxls": 50, "gtol": tol, "ftol": 64 * EPS},
+        options={"maxiter": max_iter, "maxls": 50, "gtol": tol, "ftol": EPS / 4},
     )
     reason = "" if found.success else str(found.message)
     if found.nit >= max_iter:

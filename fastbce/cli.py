@@ -96,6 +96,99 @@ def _run_bench(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _list_of_names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def _positive_number(text: str) -> float:
+    value = float(text)
+    if not value > 0:
+        raise ValueError(text)
+    return value
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1:
+        raise ValueError(text)
+    return value
+
+
+# What argparse calls them in its errors.
+_list_of_names.__name__ = "list of names"
+_positive_number.__name__ = "positive number"
+_share.__name__ = "number between 0 and 1"
+
+
+def _fit_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("data", type=Path, metavar="DATA", help="CSV, Parquet, Arrow, .npy or .npz file")
+    add("--target", required=True, metavar="COL", help="column of two values to predict")
+    add("--positive", metavar="VALUE", help="the value to call 1 (default: the larger one)")
+    add("--features", type=_list_of_names, metavar="A,B,...", help="columns to use (default: all)")
+    add(
+        "--categorical",
+        type=_list_of_names,
+        default=[],
+        metavar="A,B,...",
+        help="columns of numbers that name groups",
+    )
+    add("--missing", choices=("drop", "error"), default="drop", help="rows with missing values")
+    add(
+        "--C",
+        type=_positive_number,
+        default=float("inf"),
+        metavar="C",
+        help="inverse strength of an L2 penalty (default: inf, none)",
+    )
+    add("--robust", action="store_true", help="standard errors that hold if the model is wrong")
+    add(
+        "--test-size",
+        type=_share,
+        default=0.25,
+        metavar="SHARE",
+        help="share of rows held out to measure the fit (default: 0.25)",
+    )
+    add("--seed", type=int, default=0, help="decides which rows are held out (default: 0)")
+    add("--out", type=Path, metavar="FILE", help="write the model there, as JSON")
+    add("--plot", type=Path, metavar="DIR", help="write ROC, calibration and coefficients there")
+
+
+def _predict_arguments(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("model", type=Path, metavar="MODEL", help="file written by fastbce fit --out")
+    add("data", type=Path, metavar="DATA", help="CSV, Parquet, Arrow, .npy or .npz file")
+    add("--out", type=Path, metavar="FILE", help="CSV to write (default: the standard output)")
+    add(
+        "--missing",
+        choices=("blank", "error"),
+        default="blank",
+        help="rows with missing values (default: blank predictions)",
+    )
+
+
+def _run_fit(arguments: argparse.Namespace) -> int:
+    from fastbce._cli_fit import run_fit
+    from fastbce.tables import TableError
+
+    try:
+        run_fit(arguments)
+    except TableError as error:
+        raise CommandError(str(error)) from error
+    return EXIT_OK
+
+
+def _run_predict(arguments: argparse.Namespace) -> int:
+    from fastbce._cli_fit import run_predict
+    from fastbce.tables import TableError
+
+    try:
+        run_predict(arguments)
+    except TableError as error:
+        raise CommandError(str(error)) from error
+    return EXIT_OK
+
+
 def _run_info(arguments: argparse.Namespace) -> int:
     from fastbce._machine import machine_line
 
@@ -117,6 +210,20 @@ COMMANDS = (
         _bench_arguments,
         _run_bench,
         extra="bench",
+    ),
+    Command(
+        "fit",
+        "fit a logistic regression to a file, and say which variables matter",
+        _fit_arguments,
+        _run_fit,
+        extra="fit",
+    ),
+    Command(
+        "predict",
+        "write the predictions of a fitted model for a file",
+        _predict_arguments,
+        _run_predict,
+        extra="fit",
     ),
     Command(
         "info",

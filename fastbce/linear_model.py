@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import column_or_1d, compute_class_weight
+from sklearn.utils import assert_all_finite, column_or_1d, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
@@ -23,6 +24,8 @@ __all__ = ["LogisticRegression"]
 SOLVERS = ("auto", "newton", "lbfgs")
 FLOATS = (np.float64, np.float32)
 LABELS_AT_ONCE = 1 << 16
+# Of the intercept in partial_fit.
+INTERCEPT_PRECISION = 0.01
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -41,7 +44,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None, default None
         Factors of the samples' weights by their class.
     solver : {"auto", "newton", "lbfgs"}, default "auto"
-        "newton" evaluates Hessians; "lbfgs" is SciPy's. "auto" takes "newton" up to 128 columns.
+        "newton" evaluates Hessians; "lbfgs" is SciPy's. "auto" takes "newton" up to 256 columns.
     tol : float, default 1e-6
         The fit ends when no element of the gradient of the mean objective is larger.
     max_iter : int, default 200
@@ -95,6 +98,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     _precision: Array
     _center: Array
     _result: LogitResult | str
+    # Names for arrays, which have none of their own.
+    _column_names: Sequence[str] = ()
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit the model.
@@ -119,7 +124,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If the solver stopped before the gradient was as small as `tol` asks.
         """
         self._check_parameters()
-        X, y = validate_data(self, X, y, dtype=FLOATS, accept_sparse=False, y_numeric=False)
+        X, y = self._read(X, y, reset=True)
         labels, self.classes_ = _encode(y, None)
         weight = self._weights(X, labels, sample_weight)
         start = np.zeros(X.shape[1] + bool(self.fit_intercept))
@@ -129,7 +134,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.fit_intercept:
             penalty[0] = 0
         objective = self._objective(X, labels, weight, penalty, np.zeros(len(start)))
-        solution = self._solve(objective, start)
+        solution = self._solve(objective, start, self.solver)
         self._store(solution.theta, X.dtype)
         self.n_iter_ = np.array([solution.iterations], np.int32)
         if not solution.converged:
@@ -143,8 +148,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Update the model with one more batch of samples.
 
         What earlier batches said is kept as a quadratic: their Hessian around the coefficients
-        they led to (the Laplace approximation of their likelihood and the penalty). The first
-        batch gives the same coefficients as :meth:`fit`. Memory is O(d^2), whatever came before.
+        they led to (the Laplace approximation of their likelihood and the penalty). Memory is
+        O(d^2), whatever came before. The intercept has a weak penalty too (variance 100), because
+        a first batch may hold one class; but for that the first batch gives what :meth:`fit` does.
 
         Parameters
         ----------
@@ -168,9 +174,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(
                 "class_weight='balanced' needs all samples; pass a dict of weights to partial_fit"
             )
-        X, y = validate_data(
-            self, X, y, dtype=FLOATS, accept_sparse=False, y_numeric=False, reset=first
-        )
+        X, y = self._read(X, y, reset=first)
         if classes is not None:
             classes = np.unique(classes)
         elif not first:
@@ -181,13 +185,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             size = X.shape[1] + bool(self.fit_intercept)
             precision = np.diag(np.full(size, 1.0 / self.C))
             if self.fit_intercept:
-                precision[0, 0] = 0
+                precision[0, 0] = INTERCEPT_PRECISION
             center = np.zeros(size)
         else:
             precision, center = self._precision, self._center
         weight = self._weights(X, labels, sample_weight)
         objective = self._objective(X, labels, weight, precision, center)
-        solution = newton(objective, center.copy(), self.tol, self.max_iter)
+        solution = self._solve(objective, center.copy(), "newton")
         if not solution.converged:
             self._warn(solution)
         self._precision = precision + objective.sums(solution.theta, "hessian")[2]
@@ -244,7 +248,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
             value: Any = getattr(self, name)
-            if not isinstance(value, kind) or not value > 0:
+            valid = isinstance(value, kind)
+            if not valid or not value > 0:
                 what = "integer" if kind is Integral else "number"
                 raise ValueError(f"{name} must be a positive {what}, got {value!r}")
         if self.solver not in SOLVERS:
@@ -272,10 +277,26 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         total = float(len(X)) if weight is None else float(weight.sum())
         return Objective(X, labels, weight, total, bool(self.fit_intercept), precision, center)
 
-    def _solve(self, objective: Objective, start: Array) -> Solution:
+    def _read(self, X: Any, y: Any, reset: bool) -> tuple[Array, Any]:
+        # Whether X is finite shows in the first loss: a check of its own would read X once more.
+        return validate_data(  # type: ignore[no-any-return]
+            self,
+            X,
+            y,
+            dtype=FLOATS,
+            accept_sparse=False,
+            y_numeric=False,
+            ensure_all_finite=False,
+            reset=reset,
+        )
+
+    def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
         few = objective.X.shape[1] <= NEWTON_COLUMNS
-        solve = newton if self.solver == "newton" or (self.solver == "auto" and few) else lbfgs
-        return solve(objective, start, float(self.tol), int(self.max_iter))
+        solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs
+        solution = solve(objective, start, float(self.tol), int(self.max_iter))
+        if not np.all(np.isfinite(solution.gradient)):
+            assert_all_finite(objective.X, input_name="X", estimator_name=type(self).__name__)
+        return solution
 
     def _theta(self) -> Array:
         coef = self.coef_[0].astype(np.float64)
@@ -307,9 +328,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "errors and p-values would mislead; fit with C=np.inf"
             )
             return
-        names = list(
-            getattr(self, "feature_names_in_", [f"x{i + 1}" for i in range(objective.X.shape[1])])
-        )
+        names = list(self._column_names)
+        if hasattr(self, "feature_names_in_"):
+            names = list(self.feature_names_in_)
+        elif not names:
+            names = [f"x{i + 1}" for i in range(objective.X.shape[1])]
         if self.fit_intercept:
             names.insert(0, "const")
         weight = objective.weight

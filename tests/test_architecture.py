@@ -26,7 +26,14 @@ TESTS = Path(__file__).parent
 IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "__init__": ({"functional", "layers", "linear", "_config"}, set()),
     "__main__": ({"cli"}, set()),
-    "cli": ({"fastbce"}, {"demo", "_machine", "_config"}),
+    "cli": ({"fastbce"}, {"_cli_fit", "_config", "_machine", "bench", "demo", "tables"}),
+    "_cli_fit": (
+        {"fastbce", "_fit_plots", "_model_file", "tables", "numpy"},
+        {"inference", "linear_model", "sklearn"},
+    ),
+    "_fit_plots": ({"fastbce", "_model_file", "numpy"}, {"matplotlib", "sklearn"}),
+    "_model_file": ({"_validate", "tables", "numpy"}, set()),
+    "tables": ({"_validate", "numpy"}, {"pyarrow"}),
     "layers": ({"functional", "numpy"}, set()),
     "functional": ({"_validate", "_config", "_reference", "numpy"}, {"_engine"}),
     "_validate": ({"numpy"}, set()),

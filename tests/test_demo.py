@@ -19,7 +19,15 @@ except PackageNotFoundError:
 from rich.console import Console
 
 from fastbce import cli, demo
-from fastbce.demo import _data, _report, _training, breast_cancer, flights, reference
+from fastbce.demo import (
+    _data,
+    _report,
+    _training,
+    breast_cancer,
+    flights,
+    reference,
+    significance,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,6 +156,7 @@ def test_command_fails_when_the_losses_disagree(
 ) -> None:
     monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: True)
     monkeypatch.setattr(flights, "run", lambda console: False)
+    monkeypatch.setattr(significance, "run", lambda console, plot_dir: None)
     assert cli.main(["demo", "--plot-dir", str(tmp_path)]) == 1
     assert "DOES NOT AGREE" in capsys.readouterr().out
 
@@ -157,6 +166,7 @@ def test_demo_opens_with_the_machine(
 ) -> None:
     monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: True)
     monkeypatch.setattr(flights, "run", lambda console: True)
+    monkeypatch.setattr(significance, "run", lambda console, plot_dir: None)
     assert demo.run_demo(tmp_path, console=console)
     first = printed(console).splitlines()[0]
     assert "Numba" in first
@@ -177,3 +187,14 @@ def test_reference_classes_follow_their_formulas() -> None:
     loss.backward(activation.output, y)
     activation.backward(loss.dinputs)
     np.testing.assert_allclose(activation.dinputs, (activation.output - y) / 2, rtol=1e-12)
+
+
+def test_significance(
+    console: Console, tmp_path: Path, all_flights: Flights, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(significance, "load_flights", lambda: all_flights)
+    significance.run(console, tmp_path, every=11)
+    text = printed(console)
+    for part in ("mean texture", "p-value", "separate completely", "carrier UA", "scikit-learn"):
+        assert part in text
+    assert (tmp_path / significance.PLOT_NAME).read_bytes().startswith(b"\x89PNG")

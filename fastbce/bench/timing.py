@@ -11,6 +11,7 @@ from .operations import Call
 
 ROUNDS = 11
 SAMPLE_SECONDS = 300e-6  # a sample is as many calls as take this long at least
+REST_SECONDS = 0.01  # OpenMP's idle threads keep a processor busy for milliseconds after a call
 ROW_SECONDS = 1.0  # what a candidate may take in all, but for three rounds
 
 
@@ -38,8 +39,8 @@ def _seconds(call: Call, repeats: int) -> float:
 def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing]:
     """Time each call in each round, in rotating order, warm.
 
-    Before its sample each call runs once untimed: what the one before it left in the caches and
-    in spinning threads is not its fault.
+    Before its sample everybody rests, and the call runs once untimed: what the one before it left
+    in the caches and in spinning threads is not its fault.
     """
     repeats, most = {}, {}
     for name, call in calls.items():
@@ -52,7 +53,7 @@ def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing
     for turn in range(rounds):
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             if len(samples[name]) < most[name]:
-                time.sleep(0.001)
+                time.sleep(REST_SECONDS)
                 calls[name]()
                 samples[name].append(_seconds(calls[name], repeats[name]))
     return {name: _summary(values) for name, values in samples.items()}

@@ -19,7 +19,7 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     Parameters
     ----------
     plot_dir : Path
-        An existing directory for the PNG of the fitted curve.
+        An existing directory for the plots.
     console : rich.console.Console, optional
         Where to print; the standard output by default.
 
@@ -32,7 +32,7 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     from rich.progress import track
 
     from fastbce._machine import machine_line
-    from fastbce.demo import breast_cancer, flights
+    from fastbce.demo import breast_cancer, flights, significance
     from fastbce.demo._training import compile_kernels
 
     start = perf_counter()
@@ -44,6 +44,7 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     console.print(f"kernels ready after {perf_counter() - start:.1f} s")
     agreed = breast_cancer.run(console, plot_dir)
     agreed = flights.run(console) and agreed
+    significance.run(console, plot_dir)
     console.rule()
     verdict = "agrees" if agreed else "DOES NOT AGREE"
     console.print(
