@@ -162,9 +162,13 @@ def figures(results: list[dict[str, Any]]) -> str:
             )
             first = f"first result {t['first']:.2f} s, `warmup()` after it {t['warmup']:.1f} s"
             lines += ["", f"New process, {state}: {importing}, {first}."]
-        lost = list(losses(result))
-        lines += ["", "Where fastbce is not the fastest:" if lost else "It is the fastest in all."]
-        lines += ["", *(f"- {sentence}" for sentence in lost), ""] if lost else [""]
+        slower = [row for row in result["rows"] if next(losses({"rows": [row]}), None)]
+        sizes = ", ".join(
+            f"{sum(row['n'] == n for row in slower)} at {n:,}"
+            for n in sorted({row["n"] for row in slower})
+        )
+        total = len(result["rows"])
+        lines += ["", f"Somebody is faster in {len(slower)} of {total} rows: {sizes or 'none'}.", ""]
     return "\n".join(lines)
 
 
@@ -177,10 +181,14 @@ def write_readme(readme: Path, results: list[dict[str, Any]]) -> None:
 
 
 def main() -> None:
-    """``python -m fastbce.bench.report README.md RESULT.json ...``: write the figures."""
+    """``python -m fastbce.bench README.md RESULT.json ...``: write the figures.
+
+    The losses of each result go into a Markdown file beside it, one sentence each.
+    """
     readme, *files = map(Path, sys.argv[1:])
-    write_readme(readme, [json.loads(file.read_text(encoding="utf-8")) for file in files])
-
-
-if __name__ == "__main__":
-    main()
+    results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+    write_readme(readme, results)
+    for file, result in zip(files, results, strict=True):
+        sentences = [f"- {sentence}" for sentence in losses(result)]
+        text = f"# Where fastbce is not the fastest\n\n{result['machine']}\n\n"
+        file.with_suffix(".md").write_text(text + "\n".join(sentences) + "\n", encoding="utf-8")
