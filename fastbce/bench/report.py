@@ -168,7 +168,11 @@ def figures(results: list[dict[str, Any]]) -> str:
             for n in sorted({row["n"] for row in slower})
         )
         total = len(result["rows"])
-        lines += ["", f"Somebody is faster in {len(slower)} of {total} rows: {sizes or 'none'}.", ""]
+        lines += [
+            "",
+            f"Somebody is faster in {len(slower)} of {total} rows: {sizes or 'none'}.",
+            "",
+        ]
     return "\n".join(lines)
 
 
