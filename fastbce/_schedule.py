@@ -7,8 +7,10 @@ the threads, to let them sleep and to wake them, and to start anew in a forked c
 from __future__ import annotations
 
 import atexit
+import ctypes
 import os
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,7 @@ class _Team:
                     break
             for worker in range(min(count, len(self.threads))):
                 if self.slots[worker * SLOT] == ASLEEP:
+                    _keep_apart(self.threads[worker])
                     self.slots[worker * SLOT] = WAKING
                     self.bells[worker].release()
 
@@ -67,6 +70,29 @@ class _Team:
                         self.bells[worker].release()
                     thread.join(0.01)
             self.threads, self.bells = [], []
+
+
+_current_cpu: Callable[[], int] | None
+try:
+    _current_cpu = ctypes.CDLL(None).sched_getcpu
+except (AttributeError, OSError, TypeError):  # not Linux
+    _current_cpu = None
+
+
+def _keep_apart(thread: threading.Thread) -> None:
+    """Keep a thread that is about to wake up off the processor of the caller, who stays busy.
+
+    The system may wake it there and leave it for milliseconds: on two processors one of them idle,
+    two threads then took 345 us where one takes 235 and two on their own take 125.
+    """
+    if _current_cpu is None or thread.native_id is None:
+        return
+    try:
+        others = os.sched_getaffinity(0) - {_current_cpu()}
+        if others:
+            os.sched_setaffinity(thread.native_id, others)
+    except OSError:  # a container may forbid it
+        pass
 
 
 def _serve(slots: Any, worker: int, bell: threading.Lock) -> None:
