@@ -17,7 +17,7 @@ import numpy as np
 from . import _kernels as k
 from ._config import get_num_threads
 from ._schedule import crew, grain_of
-from ._validate import Array
+from ._validate import Array, overlap
 
 # Elements a thread must have to pay for its hand-over.
 MIN_PER_THREAD = 1 << 14
@@ -27,6 +27,10 @@ SMALL = 2 * MIN_PER_THREAD
 PIECE = 1 << 22
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
+
+
+# A flat array, None where it is absent, or True for the first input written over.
+Flat = Any
 
 
 class _ArrayInterface:
@@ -40,13 +44,27 @@ class _ArrayInterface:
 
 
 class _Operand:
-    """One array of a call: its contiguous pieces, directly or through scratch space."""
+    """One array of a call: its contiguous pieces, directly or through scratch space.
 
-    def __init__(self, array: Array, dtype: np.dtype[Any], output: bool, direct: bool) -> None:
+    An output is direct where it is `source`, the first input, in one piece: True stands for it.
+    Any other output that is also an input goes through scratch space: a kernel that reads and
+    writes one array under two names falls back to its scalar loop.
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        dtype: np.dtype[Any],
+        output: bool,
+        source: _Operand | None = None,
+    ) -> None:
         self.array = array
         self.output = output
         self.dtype = dtype
-        self.flat = self._contiguous() if direct else None
+        self.flat: Flat = self._contiguous()
+        if source is not None and self.flat is not None:
+            same = array.ctypes.data == source.array.ctypes.data
+            self.flat = True if same and source.flat is not None else None
 
     def _contiguous(self) -> Array | None:
         a = self.array
@@ -57,22 +75,26 @@ class _Operand:
             a = np.asarray(_ArrayInterface(a))
         return a.reshape(-1)
 
-    def piece(self, start: int, stop: int) -> Array:
+    def piece(self, start: int, stop: int) -> Flat:
         """Return elements start to stop, contiguous and in the kernel's dtype."""
         if self.flat is not None:
-            return self.flat[start:stop]
+            return _cut(self.flat, start, stop)
         scratch = np.empty(stop - start, self.dtype)
         if not self.output:
             for offset, box in _boxes(self.array, start, stop):
                 np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
         return scratch
 
-    def store(self, start: int, stop: int, values: Array) -> None:
+    def store(self, start: int, stop: int, values: Flat) -> None:
         """Write a piece back to where it belongs."""
-        if self.output and self.flat is None:
+        if self.output and self.flat is None and isinstance(values, np.ndarray):
             with np.errstate(over="ignore"):  # float16 has inf above 65504
                 for offset, box in _boxes(self.array, start, stop):
                     np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+
+
+def _cut(flat: Flat, start: int, stop: int) -> Flat:
+    return flat[start:stop] if isinstance(flat, np.ndarray) else flat
 
 
 def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
@@ -140,9 +162,10 @@ def _operands(
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
         outputs = tuple(None if a is None else a.T for a in outputs)
-    made = [None if a is None else _Operand(a, wanted, False, True) for a, wanted in inputs]
-    # A kernel that reads and writes one array would fall back to its scalar loop.
-    made += [None if a is None else _Operand(a, dtype, True, not aliased) for a in outputs]
+    made = [None if a is None else _Operand(a, wanted, False) for a, wanted in inputs]
+    for a in outputs:
+        shared = aliased and a is not None and any(overlap(a, source) for source, _ in inputs)
+        made.append(None if a is None else _Operand(a, dtype, True, made[0] if shared else None))
     return made
 
 
@@ -179,13 +202,13 @@ def _execute(
         pieces = tuple(None if o is None else o.piece(start, stop) for o in operands)
         team(pieces, options(start, 1), stop - start, piece, slots, 1)
         for operand, values in zip(operands, pieces, strict=True):
-            if operand is not None and values is not None:
+            if operand is not None:
                 operand.store(start, stop, values)
 
 
 def _share(
     team: Callable[..., None],
-    arrays: tuple[Array | None, ...],
+    arrays: tuple[Flat, ...],
     options: Callable[[int, int], tuple[Any, ...]],
     n: int,
     unit: int = 64,
@@ -200,9 +223,7 @@ def _share(
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
-        parts = (
-            arrays if n <= piece else tuple(None if a is None else a[start:stop] for a in arrays)
-        )
+        parts = arrays if n <= piece else tuple(_cut(a, start, stop) for a in arrays)
         grain = grain_of(stop - start, unit, threads, k.STRIP // 4, 4 * k.STRIP)
         team(parts, options(start, threads), stop - start, grain, slots, threads)
 
@@ -263,13 +284,14 @@ def clipped(
     loss: Array | None,
     grad: Array | None,
     dtype: np.dtype[Any],
+    faults: Array | None = None,
     total: bool = False,
     samples: bool = False,
     plain: bool = False,
     aliased: bool = False,
 ) -> float | None:
     """See :func:`fastbce._reference.clipped`."""
-    options = (bounds, dtype.type(scale))
+    options = (bounds, scale, faults)
     scores = (y_pred, y_true, weight)
     return _reduce(_CLIPPED, options, *scores, loss, (grad,), dtype, total, samples, plain, aliased)
 
@@ -283,13 +305,14 @@ def logits(
     grad: Array | None,
     hess: Array | None,
     dtype: np.dtype[Any],
+    faults: Array | None = None,
     total: bool = False,
     samples: bool = False,
     plain: bool = False,
     aliased: bool = False,
 ) -> float | None:
     """See :func:`fastbce._reference.logits`."""
-    options = (dtype.type(scale),)
+    options = (scale, faults)
     scores = (logits, y_true, weight)
     return _reduce(
         _LOGITS, options, *scores, loss, (grad, hess), dtype, total, samples, plain, aliased
@@ -312,20 +335,20 @@ def _reduce(
 ) -> float | None:
     """Run one loss family: each element, their sum, or the means over the last axis."""
     n = scores.size
-    if labels.dtype == np.bool_:
+    if labels.dtype.char == "?":
         # Bool has the layout of uint8: one compiled kernel serves both.
         labels = labels.view(np.uint8)
     if plain and n < SMALL and not samples:
-        flat = [None if a is None else a.ravel() for a in derivatives]
+        x, y, flat = scores, labels, (loss, *derivatives)
+        if x.ndim > 1:
+            x, y = x.ravel(), y.ravel()
+            flat = tuple([a if a is None else a.ravel() for a in flat])
         if not total:
-            values = None if loss is None else loss.ravel()
-            family.elements(scores.ravel(), labels.ravel(), None, values, *flat, *options)
+            family.elements(x, y, None, *flat, *options)
             return None
         sums = np.zeros(-(-n // k.STRIP))
-        scratch = (_scratch.work[dtype], _scratch.lanes)
-        family.sums(
-            0, 0, scores.ravel(), labels.ravel(), None, *flat, *options, sums, k.STRIP, *scratch
-        )
+        work, lanes = _scratch.work[dtype], _scratch.lanes
+        family.sums(0, 0, x, y, None, *flat[1:], *options, sums, k.STRIP, work, lanes)
         return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
 
     outputs = scores.shape[-1] if samples and loss is not None else 1

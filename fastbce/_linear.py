@@ -74,7 +74,7 @@ def linear(
 def _operand(array: Array, dtype: np.dtype[Any] | None) -> _Operand:
     native = array.dtype.newbyteorder("=")
     wanted = dtype or (np.dtype(np.float32) if native == np.float16 else native)
-    return _Operand(array, wanted, False, True)
+    return _Operand(array, wanted, False)
 
 
 def _memory(X: Array) -> tuple[Array, int, bool | None] | None:

@@ -2,7 +2,7 @@
 
 It is the oracle that the kernels are tested against, so it stays obvious rather than fast. The
 functions have the signatures of :mod:`fastbce._engine`: arrays in, results written to the given
-outputs, sums returned as float64.
+outputs, sums returned as float64. ``faults[0]`` becomes 1 where a label is NaN or outside [0, 1].
 """
 
 from __future__ import annotations
@@ -50,6 +50,11 @@ def sigmoid_backward(
         _store(out, dvalues.astype(dtype) * s * (1 - s))
 
 
+def _check_labels(labels: Array, faults: Array | None) -> None:
+    if faults is not None:
+        faults[0] |= not np.all((labels >= 0) & (labels <= 1))
+
+
 def _emit(
     loss_values: Array | None, loss: Array | None, total: bool, samples: bool
 ) -> float | None:
@@ -72,6 +77,7 @@ def clipped(
     loss: Array | None,
     grad: Array | None,
     dtype: np.dtype[Any],
+    faults: Array | None = None,
     total: bool = False,
     samples: bool = False,
     plain: bool = False,
@@ -81,6 +87,7 @@ def clipped(
     with np.errstate(all="ignore"):
         c = np.clip(y_pred.astype(dtype), *bounds)
         y = y_true.astype(dtype)
+        _check_labels(y, faults)
         values = gradient = None
         if loss is not None or total:
             values = _weighted(-(y * np.log(c) + (1 - y) * np.log1p(-c)), weight)
@@ -102,6 +109,7 @@ def logits(
     grad: Array | None,
     hess: Array | None,
     dtype: np.dtype[Any],
+    faults: Array | None = None,
     total: bool = False,
     samples: bool = False,
     plain: bool = False,
@@ -111,6 +119,7 @@ def logits(
     with np.errstate(all="ignore"):
         z, e = _softplus_terms(logits, dtype)
         y = y_true.astype(dtype)
+        _check_labels(y, faults)
         positive = z >= 0
         values = gradient = hessian = None
         if loss is not None or total:

@@ -159,7 +159,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
         threads: int,
     ) -> None:
         for start in range(0, n, grain):
-            parts = [None if a is None else a[start : start + grain] for a in arrays]
+            parts = [a[start : start + grain] if hasattr(a, "shape") else a for a in arrays]
             kernel(*((0, start) if indexed else ()), *parts, *options)
 
     @intrinsic

@@ -21,7 +21,6 @@ from ._validate import (
     Array,
     as_array,
     as_eps,
-    check_later_options,
     check_out,
     check_reduction,
     check_same_shape,
@@ -31,6 +30,8 @@ from ._validate import (
     is_plain,
     is_plain_out,
     overlaps,
+    raise_first_bad_label,
+    refuse_later_options,
 )
 
 __all__ = [
@@ -101,7 +102,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
         return target
     x = as_array(x, "x")
     compute, result = float_dtypes(x)
-    (target,), aliased = _targets(out, (x.shape,), result, (x,))
+    (target,), aliased, _ = _targets(out, (x.shape,), result, (x,))
     _backend().sigmoid(x, target, compute, False, aliased)
     return target if out is not None or target.ndim else target[()]
 
@@ -111,16 +112,34 @@ def _targets(
     shapes: tuple[tuple[int, ...], ...],
     dtype: np.dtype[Any],
     inputs: tuple[Array | None, ...],
-) -> tuple[list[Array], bool]:
-    """Return the arrays to write, and whether one of them is an input."""
+    plain: bool = False,
+) -> tuple[list[Array], bool, bool]:
+    """Return the arrays to write, whether one is an input, and whether all are plain."""
+    if plain:
+        # The same without what plain arrays do not need: 0.5 us of a call of 1,000 elements.
+        if out is None:
+            return [np.empty(shape, dtype) for shape in shapes], False, True
+        outs = out if type(out) is tuple else (out,)
+        if len(outs) == len(shapes):
+            apart = [*inputs]
+            for array, shape in zip(outs, shapes, strict=True):
+                if not is_plain_out(array, shape, dtype, *apart):
+                    break
+                apart.append(array)
+            else:
+                return [*outs], False, True
     if out is None:
-        return [_allocate(shape, dtype, inputs[0]) for shape in shapes], False
+        return [_allocate(shape, dtype, inputs[0]) for shape in shapes], False, False
     given = check_out(out, shapes, dtype)
     aliased = overlaps(given, inputs)
-    return [
-        _allocate(shape, dtype, inputs[0]) if array is None else array
-        for array, shape in zip(given, shapes, strict=True)
-    ], aliased
+    return (
+        [
+            _allocate(shape, dtype, inputs[0]) if array is None else array
+            for array, shape in zip(given, shapes, strict=True)
+        ],
+        aliased,
+        False,
+    )
 
 
 def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) -> Array:
@@ -169,7 +188,7 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
     check_same_shape(s, "output", d, "dvalues")
     compute, result = float_dtypes(s)
-    (target,), aliased = _targets(out, (s.shape,), result, (s, d))
+    (target,), aliased, _ = _targets(out, (s.shape,), result, (s, d))
     _backend().sigmoid_backward(d, s, target, compute, False, aliased)
     return target if out is not None or target.ndim else target[()]
 
@@ -184,6 +203,7 @@ def _evaluate(
     pos_weight: Any,
     label_smoothing: Any,
     reduction: str,
+    check_labels: bool,
     out: Any,
     eps: float | None = None,
 ) -> Any:
@@ -205,50 +225,37 @@ def _evaluate(
         weight = check_weight(sample_weight, x.shape)
         compute, result = float_dtypes(x)
     check_reduction(reduction, x)
-    check_later_options(pos_weight, label_smoothing)
-    options: tuple[Any, ...] = ()
-    if family == "clipped":
-        options = (clip_bounds(as_eps(eps), compute),)
-
-    total = want_loss and reduction in ("mean", "sum")
+    if pos_weight is not None or label_smoothing != 0.0:
+        refuse_later_options(pos_weight, label_smoothing)
+    bounds = clip_bounds(as_eps(eps), compute) if family == "clipped" else None
+    total = want_loss and (reduction == "mean" or reduction == "sum")
     samples = reduction == "samples"
     shapes = (x.shape,) * derivatives
     if want_loss and not total:
         shapes = (x.shape[:-1] if samples else x.shape, *shapes)
-    if (
-        plain
-        and out is not None
-        and len(shapes) == 1
-        and is_plain_out(out, shapes[0], result, x, y)
-    ):
-        arrays, aliased = [out], False
-    else:
-        arrays, aliased = _targets(out, shapes, result, (x, y, weight))
-        plain = plain and not aliased and (out is None or all(a.flags.carray for a in arrays))
+    inputs = (x, y) if weight is None else (x, y, weight)
+    arrays, aliased, plain = _targets(out, shapes, result, inputs, plain)
     loss = arrays[0] if want_loss and not total else None
-    slopes: list[Array | None] = [*arrays[len(arrays) - derivatives :]]
-    slopes += [None] * ((2 if family == "logits" else 1) - derivatives)
+    grad = arrays[-derivatives] if derivatives else None
 
     count = x.size if reduction == "mean" else x.shape[-1] if samples else 1
     value = 0.0
     if x.size:
-        value = getattr(_backend(), family)(
-            x,
-            y,
-            weight,
-            *options,
-            1.0 / count,
-            loss,
-            *slopes,
-            compute,
-            total,
-            samples,
-            plain,
-            aliased,
-        )
+        faults = np.zeros(1, np.int64) if check_labels else None
+        flags = (faults, total, samples, plain, aliased)
+        backend = _backend()
+        if family == "clipped":
+            value = backend.clipped(x, y, weight, bounds, 1.0 / count, loss, grad, compute, *flags)
+        else:
+            hess = arrays[-1] if derivatives == 2 else None
+            value = backend.logits(x, y, weight, 1.0 / count, loss, grad, hess, compute, *flags)
+        if faults is not None and faults[0]:
+            raise_first_bad_label(y)
     elif samples and loss is not None:
         loss.fill(np.nan)
-    results = arrays if out is not None else [a if a.ndim else a[()] for a in arrays]
+    results: list[Any] = arrays
+    if out is None and not (plain and loss is None):
+        results = [a if a.ndim else a[()] for a in arrays]
     if total:
         mean = value / count if count else np.nan
         results = [_scalar(mean if reduction == "mean" else value, result), *results]
@@ -281,6 +288,8 @@ _SHARED_DOCS = {
     "reduction": """reduction : {"mean", "sum", "none", "samples"}, default "mean"
         What is differentiated and returned: the mean over all elements, their sum, each element,
         or the mean over the last axis. Weights do not change the divisor.""",
+    "check_labels": """check_labels : bool, default False
+        Whether to look, in the same pass, for labels that are NaN or outside [0, 1].""",
     "raises": """Raises
     ------
     TypeError
@@ -288,7 +297,8 @@ _SHARED_DOCS = {
     ValueError
         If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
         reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only
-        or overlaps an input without being exactly that array.""",
+        or overlaps an input without being exactly that array. With `check_labels`, if a label
+        is NaN or outside [0, 1]: its first index is named, and `out` holds no result.""",
     "clipped_accuracy": """loss 1.0 ULP for hard
     labels and 2.2 for soft ones, gradient 2.0 for hard labels, of the exact value at the clipped
     probability. A soft label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.""",
@@ -323,6 +333,7 @@ def bce_loss(
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Binary cross-entropy of predicted probabilities.
@@ -335,6 +346,7 @@ def bce_loss(
     {common}
     {eps}
     {reduction}
+    {check_labels}
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -360,6 +372,7 @@ def bce_loss(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
         eps,
     )
@@ -375,6 +388,7 @@ def bce_gradient(
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Gradient of the binary cross-entropy with respect to the probabilities.
@@ -387,6 +401,7 @@ def bce_gradient(
     {common}
     {eps}
     {reduction}
+    {check_labels}
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -411,6 +426,7 @@ def bce_gradient(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
         eps,
     )
@@ -426,6 +442,7 @@ def bce_loss_gradient(
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Binary cross-entropy of probabilities and its gradient, in one pass.
@@ -438,6 +455,7 @@ def bce_loss_gradient(
     {common}
     {eps}
     {reduction}
+    {check_labels}
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -465,6 +483,7 @@ def bce_loss_gradient(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
         eps,
     )
@@ -479,6 +498,7 @@ def bce_with_logits_loss(
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Binary cross-entropy of logits.
@@ -490,6 +510,7 @@ def bce_with_logits_loss(
     {logits}
     {common}
     {reduction}
+    {check_labels}
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -515,6 +536,7 @@ def bce_with_logits_loss(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
     )
 
@@ -528,6 +550,7 @@ def bce_with_logits_gradient(
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Gradient of the binary cross-entropy with respect to the logits.
@@ -540,6 +563,7 @@ def bce_with_logits_gradient(
     {logits}
     {common}
     {reduction}
+    {check_labels}
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -564,6 +588,7 @@ def bce_with_logits_gradient(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
     )
 
@@ -577,6 +602,7 @@ def bce_with_logits_loss_gradient(
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Binary cross-entropy of logits and its gradient, in one pass.
@@ -588,6 +614,7 @@ def bce_with_logits_loss_gradient(
     {logits}
     {common}
     {reduction}
+    {check_labels}
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -615,6 +642,7 @@ def bce_with_logits_loss_gradient(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
     )
 
@@ -628,6 +656,7 @@ def bce_with_logits_gradient_hessian(
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Gradient and diagonal Hessian of the binary cross-entropy of logits, in one pass.
@@ -641,6 +670,7 @@ def bce_with_logits_gradient_hessian(
     {logits}
     {common}
     {reduction}
+    {check_labels}
     out : tuple, optional
         Arrays for (gradient, Hessian); None in a place allocates that one.
 
@@ -667,6 +697,7 @@ def bce_with_logits_gradient_hessian(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
     )
 
@@ -680,6 +711,7 @@ def bce_with_logits_loss_gradient_hessian(
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    check_labels: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Loss, gradient and diagonal Hessian of the cross-entropy of logits, in one pass.
@@ -691,6 +723,7 @@ def bce_with_logits_loss_gradient_hessian(
     {logits}
     {common}
     {reduction}
+    {check_labels}
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned.
 
@@ -720,6 +753,7 @@ def bce_with_logits_loss_gradient_hessian(
         pos_weight,
         label_smoothing,
         reduction,
+        check_labels,
         out,
     )
 

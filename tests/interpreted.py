@@ -49,6 +49,34 @@ def near(actual: Any, expected: Any, dtype: Any, ulp: float, what: str, size: An
         raise AssertionError(f"{what}: {actual[wrong][:3]} instead of {expected[wrong][:3]}")
 
 
+def in_place(scores: Array, labels: Array, function: Any) -> None:
+    """Raise unless a gradient written over the scores is the one written elsewhere."""
+    loss, gradient = function(scores, labels)
+    own = scores.copy()
+    again, result = function(own, labels, out=own)
+    assert result is own
+    assert loss == again or np.isnan(loss)
+    assert np.array_equal(gradient, own, equal_nan=True)
+    losses, _ = function(scores, labels, reduction="none")
+    own = scores.copy()
+    _, gradient = function(own, labels, reduction="none", out=(own, None))
+    assert np.array_equal(losses, own, equal_nan=True)
+
+
+def refused(scores: Array, labels: Array) -> bool:
+    """Tell whether labels are refused, naming the last but one, by every function."""
+    answers = set()
+    for function in (fastbce.bce_loss, fastbce.bce_gradient, fastbce.bce_with_logits_loss_gradient):
+        for reduction in ("none", "mean", "samples"):
+            try:
+                function(scores, labels, reduction=reduction, check_labels=True)
+                answers.add(False)
+            except ValueError as error:
+                answers.add(f"y_true[{len(labels) - 2}]" in str(error))
+    assert len(answers) == 1
+    return answers.pop()
+
+
 def check(dtype: Any) -> None:
     """Check every function for one dtype."""
     rng = np.random.default_rng(0)
@@ -96,6 +124,16 @@ def check(dtype: Any) -> None:
                 w_rows = None if w is None else w.reshape(-1, 6)
                 rows, _ = function(x, t, sample_weight=w_rows, reduction="samples")
                 near(rows, losses.reshape(-1, 6).mean(axis=1), dtype, 16, "row means")
+        in_place(p, np.asarray(y), fastbce.bce_loss_gradient)
+        in_place(z[finite], np.asarray(y)[finite], fastbce.bce_with_logits_loss_gradient)
+    own = z.copy()
+    assert np.array_equal(fastbce.sigmoid(own, out=own), s)
+    own = z[:90].copy()
+    assert np.array_equal(fastbce.sigmoid_backward(own, s[:90], out=own), back)
+    for bad, wanted in ((np.nan, True), (-1e-3, True), (1.001, True), (0, False), (1, False)):
+        labels = np.full(n, 0.5, dtype)
+        labels[n - 2] = bad
+        assert refused(p, labels) == wanted, f"label {bad}"
     tiny = np.full(64, 1e-30, dtype)
     ones = np.ones(64, dtype)
     total = fastbce.bce_loss(tiny, ones, eps=1e-30, reduction="sum")
@@ -110,11 +148,12 @@ def check(dtype: Any) -> None:
 
 
 def main() -> None:
-    """Check both dtypes, with lanes of 4 and strips of 16 elements and shared calls from 8 on."""
+    """Check both dtypes, with strips of 32 elements and shared calls from 8 on."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
         sys.exit("run with NUMBA_DISABLE_JIT=1")
-    for lanes, small in ((4, 8), (1024, 1 << 15)):
-        _kernels.LANES, _kernels.STRIP = lanes, 16 * lanes
+    _kernels.PEEK = 2
+    for lanes, small in ((1, 8), (512, 1 << 15)):
+        _kernels.LANES, _kernels.STRIP = lanes, _kernels.TERMS * lanes
         _engine.SMALL = small
         _engine._scratch = _engine._Scratch()
         for dtype in (np.float32, np.float64):

@@ -39,7 +39,7 @@ MUTATIONS = (
     ("the Hessian", "fma(-small, small, small)", "fma(small, small, small)"),
     ("the lower clip bound", "bounds[0] if p < bounds[0] else p", "p"),
     ("the upper clip bound", "bounds[1] if c > bounds[1] else c", "c"),
-    ("the clipped gradient", "(c * (one - c)) * scale", "(c * (one + c)) * scale"),
+    ("the clipped gradient", "(c * (like(c, 1) - c))", "(c * (like(c, 1) + c))"),
     ("the rounding error of 1 - c", "c - c if positive else (one - h) - c", "c - c"),
     ("the rounding error of 1 + e", "d_low = e - (d - one)", "d_low = e - e"),
     ("NaN in the logarithm", "c - c if positive", "one - one if positive"),
@@ -51,7 +51,15 @@ MUTATIONS = (
     ),
     ("an infinite right label", "like(z, 0) if wrong == 0 else abs(z) * wrong", "abs(z) * wrong"),
     ("detection of soft labels", "soft |= np.int32((y[i] != 0) & (y[i] != 1))", "soft |= 0"),
-    ("the guard of the product", "bounds[0] >= PRODUCT_EPS", "bounds[0] >= 0"),
+    ("the guard of the product", "bounds[0] < PRODUCT_EPS or", "bounds[0] < 0 or"),
+    ("the side of a soft label", "t if low else one - t", "one - t if low else t"),
+    ("the smaller side", "small = c if low else one - c", "small = c"),
+    ("the odds", "r = small / (one - small)", "r = small / (one + small)"),
+    ("soft labels met late in place", "stop if grad is True else", ""),
+    ("the place of a gradient", "return source if target is True else target", "return target"),
+    ("the mean of the lanes", "np.float64(linear[i]) * TERMS", "np.float64(linear[i])"),
+    ("the lower bound of a label", "(y[i] >= 0) & (y[i] <= 1)", "(y[i] <= 1)"),
+    ("the upper bound of a label", "(y[i] >= 0) & (y[i] <= 1)", "(y[i] >= 0)"),
     (
         "the tiny e of the product",
         "fma(e, one + products[i], products[i])",
@@ -60,6 +68,7 @@ MUTATIONS = (
     ("the lanes' tree", "half = (n + 1) // 2", "half = n // 2"),
     ("the row's divisor", "means[row] = total / outputs", "means[row] = total / (outputs + 1)"),
     ("the weights", "slope if w is None else slope * like(c, w[i])", "slope"),
+    ("the weights of a logits gradient", "weight *= like(x, w[i])", "weight *= one"),
     ("the weights of a loss", "value if w is None else value * like(x, w[i])", "value"),
 )
 

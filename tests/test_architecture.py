@@ -167,7 +167,8 @@ def test_options(case: object) -> None:
     parameters = inspect.signature(row.function).parameters
     options = ["out"]
     if row.is_loss:
-        options = ["sample_weight", "pos_weight", "label_smoothing", "reduction", "out"]
+        options = ["sample_weight", "pos_weight", "label_smoothing", "reduction"]
+        options += ["check_labels", "out"]
         if row.kind == "clipped":
             options.insert(3, "eps")
     positional = [name for name in row.argument_names if name]

@@ -38,6 +38,13 @@ for dtype in (np.float32, np.float64):
         fastbce.bce_loss_gradient(x, y, reduction="none")
         fastbce.bce_with_logits_loss_gradient(x, y)
         fastbce.bce_with_logits_loss_gradient_hessian(x, y, reduction="none")
+        fastbce.bce_loss(x, y, check_labels=True)
+        z = x.copy()
+        fastbce.bce_with_logits_gradient(z, y, out=z)
+        fastbce.bce_gradient(z, y, out=z)
+    z = x.copy()
+    fastbce.sigmoid(z, out=z)
+    fastbce.sigmoid_backward(z, x, out=z)
     for reduction in ("none", "mean", "samples"):
         fastbce.bce_loss_gradient(x, x, sample_weight=x, reduction=reduction)
         fastbce.bce_with_logits_loss_gradient(x, x, sample_weight=x, reduction=reduction)
@@ -59,7 +66,7 @@ LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b
 # What stays scalar, and why.
 SCALAR_LOOPS = {"row_means_block": "adds up each row in the order of its elements"}
 # Loops without arithmetic on floats.
-INTEGER_LOOPS = {"is_hard_block"}
+INTEGER_LOOPS = {"is_hard_block", "check_labels_block"}
 
 
 class Loop(NamedTuple):
