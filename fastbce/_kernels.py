@@ -99,6 +99,7 @@ def _exp_32(t: Any) -> Any:
     high = ONE_32 + tail
     low = tail - (high - ONE_32)
     power = np.int32(np.float32(shifted).view(np.int32) << 23).view(np.float32)
+    # Of the error, what two roundings lose among the subnormals does not matter.
     return high * power * UNBIAS_32, low * power * UNBIAS_32
 
 
@@ -221,14 +222,15 @@ def sigmoid_point(x: Any) -> Any:
 
     With q = e / (1 + e): 1 - q on the right and e - e q on the left. The one rounding that counts
     is the last, where e / (1 + e) would add up three. float32 also carries the exponential's own
-    rounding error, which is free at the memory limit; float64 pays 25 % for it, so it does not.
+    rounding error on the left; on the right, where it has no business, it costs up to 0.5 ULP of
+    1.7, and a selection costs 8 % of the time. float64 pays 25 % for it, so it does not.
     """
     one = like(x, 1)
     e, e_low = exp_point(-abs(x))
     q = e / (one + e)
     base = one if x >= 0 else e
     if isinstance(x, np.float32):
-        return base + fma(-base, q, like(x, 0) if x >= 0 else e_low)
+        return base + fma(-base, q, e_low)
     else:
         return fma(-base, q, base)
 
