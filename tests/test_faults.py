@@ -289,7 +289,9 @@ def call():
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 @pytest.mark.parametrize("kind", LONG_CALLS)
 def test_ctrl_c(kind: str, python: Python) -> None:
+    # A shell's background job ignores the signal, and its children with it.
     script = """
+signal.signal(signal.SIGINT, signal.default_int_handler)
 for attempt in range(3):
     timer = threading.Timer(0.3 + attempt / 7, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
