@@ -17,6 +17,7 @@ from pathlib import Path
 BACKENDS = ("numba", "numpy")
 
 _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", default=None)
+_one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
 _default_backend: str | None = None
 _num_threads: int | None = None
 
@@ -136,6 +137,16 @@ def set_num_threads(n: int) -> None:
     _num_threads = count
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Stay on the caller's thread inside a ``with`` block: others do the same beside it."""
+    token = _one_thread.set(True)
+    try:
+        yield
+    finally:
+        _one_thread.reset(token)
+
+
 def get_num_threads() -> int:
     """Return how many threads a call may use.
 
@@ -149,6 +160,8 @@ def get_num_threads() -> int:
         At least 1.
     """
     global _num_threads
+    if _one_thread.get():
+        return 1
     if _num_threads is None:
         _num_threads = _threads_from_environment() or usable_cpus()
     return _num_threads

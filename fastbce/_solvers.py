@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import linalg, optimize
 
+from ._rows import Rows
 from ._validate import Array
 from .linear import linear_backend
 
@@ -25,8 +27,7 @@ NEWTON_COLUMNS = 256
 NEAR = 1e-3
 # A decrement ratio above which they do not, and the Hessian is evaluated anew.
 SLOW = 0.1
-# Rows that are solved first, where there are at least so many times more.
-PART_ROWS, PART_ROWS_PER_COLUMN, LEAST_THINNING = 1 << 14, 64, 4
+# How well a part of the rows is solved first.
 PART_TOL, PART_STEPS = 1e-4, 20
 EPS = float(np.finfo(np.float64).eps)
 
@@ -35,10 +36,7 @@ EPS = float(np.finfo(np.float64).eps)
 class Objective:
     """The mean loss plus penalty as a function of the parameters, the intercept first."""
 
-    X: Array
-    y: Array
-    weight: Array | None
-    total: float
+    rows: Rows
     fit_intercept: bool
     precision: Array  # P: a vector (diagonal) or a matrix
     center: Array
@@ -58,24 +56,53 @@ class Objective:
             if matrix is not None:
                 matrix += self.precision
         value += 0.5 * float(offset @ pull)
-        return (
-            value / self.total,
-            (slope + pull) / self.total,
-            None if matrix is None else matrix / self.total,
-        )
+        total = self.rows.total
+        return value / total, (slope + pull) / total, None if matrix is None else matrix / total
 
     def sums(
-        self, theta: Array, gram: str | None, gram_dtype: np.dtype[Any] = FLOAT64
+        self,
+        theta: Array,
+        gram: str | None,
+        gram_dtype: np.dtype[Any] = FLOAT64,
+        weighted: bool = True,
     ) -> tuple[float, Array, Array | None]:
         """Return the sums of loss, gradient and Gram matrix without penalty."""
-        intercept, coef = (theta[0], theta[1:]) if self.fit_intercept else (0.0, theta)
-        value, slope, matrix = linear_backend().linear(
-            self.X, self.y, self.weight, coef, intercept, FLOAT64, gram, gram_dtype
+        intercept, coef = self.split(theta)
+        value, slope, matrix = self.rows.reduce(
+            partial(
+                _sums,
+                coef=coef,
+                intercept=intercept,
+                gram=gram,
+                gram_dtype=gram_dtype,
+                weighted=weighted,
+            )
         )
         if not self.fit_intercept:
             slope = slope[1:]
             matrix = None if matrix is None else matrix[1:, 1:]
         return value, slope, matrix
+
+    def split(self, theta: Array) -> tuple[float, Array]:
+        """Return intercept and coefficients."""
+        return (float(theta[0]), theta[1:]) if self.fit_intercept else (0.0, theta)
+
+
+def _sums(
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    coef: Array,
+    intercept: float,
+    gram: str | None,
+    gram_dtype: np.dtype[Any],
+    weighted: bool,
+) -> tuple[float, Array, Array | None]:
+    """Return what :meth:`Objective.sums` does, of one chunk."""
+    result: tuple[float, Array, Array | None] = linear_backend().linear(
+        X, y, weight if weighted else None, coef, intercept, FLOAT64, gram, gram_dtype
+    )
+    return result
 
 
 @dataclass
@@ -157,7 +184,7 @@ def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Sol
     """
     if theta.size == 0:
         return Solution(theta, theta, 0, True)
-    objective.gram_dtype = objective.X.dtype
+    objective.gram_dtype = objective.rows.dtype
     start = theta
     curvature, theta = _from_a_part(objective, start)
     value, gradient, hessian = objective(theta, curvature is None)
@@ -212,24 +239,11 @@ def _search(
 
 def _from_a_part(objective: Objective, theta: Array) -> tuple[_Curvature | None, Array]:
     """Return curvature and minimum of every k-th row, or None where rows are few."""
-    rows = max(PART_ROWS, PART_ROWS_PER_COLUMN * len(theta))
-    every = len(objective.X) // rows
-    if every < LEAST_THINNING:
+    part = objective.rows.part()
+    if part is None or not part.total:
         return None, theta
-    part = slice(None, None, every)
-    y = np.ascontiguousarray(objective.y[part])
-    weight = None if objective.weight is None else np.ascontiguousarray(objective.weight[part])
-    total = float(len(y)) if weight is None else float(weight.sum())
-    if not total:
-        return None, theta
-    sub = replace(
-        objective,
-        X=objective.X[part],
-        y=y,
-        weight=weight,
-        total=total,
-        precision=objective.precision * (total / objective.total),
-    )
+    share = part.total / objective.rows.total
+    sub = replace(objective, rows=part, precision=objective.precision * share)
     found = newton(sub, theta, PART_TOL, PART_STEPS)
     if not found.converged:
         return None, theta

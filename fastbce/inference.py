@@ -7,7 +7,8 @@ comes first, ``df_model`` does not count it, and the null model is the intercept
 from __future__ import annotations
 
 import html
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -253,9 +254,7 @@ class LogitResult:
         )
 
 
-def infer(
-    objective: Objective, theta: Array, names: Sequence[str], positives: float, cov_type: str
-) -> LogitResult:
+def infer(objective: Objective, theta: Array, names: Sequence[str], cov_type: str) -> LogitResult:
     """Return the inference on an unpenalised fit.
 
     Parameters
@@ -266,8 +265,6 @@ def infer(
         Its minimum.
     names : sequence of str
         One for each parameter.
-    positives : float
-        The weights of the samples with label 1.
     cov_type : str
         One of `COV_TYPES`.
 
@@ -288,11 +285,11 @@ def infer(
     if len(null):
         _check_null(objective, null, names)
     covariance = np.column_stack([solve(unit) for unit in np.eye(len(theta))])
-    total = objective.total
+    total = objective.rows.total
     if cov_type != "nonrobust":
         meat = objective.sums(theta, "squared residuals")[2]
         covariance = covariance @ meat @ covariance
-    share = positives / total
+    share = objective.rows.positives / total
     llnull = float(total * (xlogy(share, share) + xlogy(1 - share, 1 - share)))
     covariance = (covariance + covariance.T) / 2
     return LogitResult(tuple(names), theta, covariance, cov_type, total, -loss, llnull)
@@ -310,22 +307,27 @@ def _moves(objective: Objective, direction: Array) -> bool:
 
     Each sample that moves by so much changes the loss of the direction, magnified, by 0.3 or more.
     """
-    plain = replace(objective, weight=None)
-    rest = len(objective.X) * np.log(2)
-    return not abs(plain.sums(direction * (2 / MOVING), None)[0] - rest) < 0.3
+    loss = objective.sums(direction * (2 / MOVING), None, weighted=False)[0]
+    return not abs(loss - objective.rows.n * np.log(2)) < 0.3
+
+
+def _moments(X: Array, _y: Array, _weight: Array | None) -> tuple[Array, Array]:
+    """Return the sums of the columns and of their squares."""
+    total, square = np.zeros(X.shape[1]), np.zeros(X.shape[1])
+    for part in _parts(X):
+        rows = X[part].astype(np.float64)
+        total += rows.sum(axis=0)
+        square += (rows**2).sum(axis=0)
+    return total, square
 
 
 def _spread(objective: Objective) -> Array:
     """Return how far each column moves a logit: its standard deviation, 1 for the intercept."""
-    n, columns = objective.X.shape
-    mean, square = np.zeros(columns), np.zeros(columns)
-    for part in _parts(objective.X):
-        rows = objective.X[part].astype(np.float64)
-        mean += rows.sum(axis=0)
-        square += (rows**2).sum(axis=0)
-    spread = np.sqrt(np.maximum(square / n - (mean / n) ** 2, 0))
+    total, square = objective.rows.reduce(_moments)
+    mean = total / objective.rows.n
+    spread = np.sqrt(np.maximum(square / objective.rows.n - mean**2, 0))
     # A constant column beside the intercept moves logits as that does.
-    spread = np.where(spread > 1e-12 * np.abs(mean / n), spread, np.abs(mean / n))
+    spread = np.where(spread > 1e-12 * np.abs(mean), spread, np.abs(mean))
     return np.concatenate([[1.0], spread]) if objective.fit_intercept else spread
 
 
@@ -379,7 +381,7 @@ def _check_separation(
     Where classes separate, each Newton step still moves logits by about 1, all of them the right
     way. A total loss below log(2) (for unit weights) leaves no sample on the wrong side.
     """
-    complete = loss < np.log(2) and objective.weight is None
+    complete = loss < np.log(2) and not objective.rows.weighted
     direction = theta if complete else -step
     if not complete and not _moves(objective, direction):
         return
@@ -392,13 +394,23 @@ def _check_separation(
 
 def _margins(objective: Objective, direction: Array) -> tuple[float, float]:
     """Return the least and the largest change of a logit towards its label."""
+    intercept, coef = objective.split(direction)
+    return objective.rows.reduce(partial(_margins_of, coef=coef, intercept=intercept), _wider)
+
+
+def _margins_of(
+    X: Array, y: Array, weight: Array | None, coef: Array, intercept: float
+) -> tuple[float, float]:
     low, high = np.inf, -np.inf
-    intercept, coef = (direction[0], direction[1:]) if objective.fit_intercept else (0, direction)
-    for part in _parts(objective.X):
-        change = objective.X[part] @ coef + intercept
-        change = np.where(objective.y[part] > 0, change, -change)
-        if objective.weight is not None:
-            change = change[objective.weight[part] > 0]
+    for part in _parts(X):
+        change = X[part] @ coef + intercept
+        change = np.where(y[part] > 0, change, -change)
+        if weight is not None:
+            change = change[weight[part] > 0]
         if change.size:
             low, high = min(low, float(change.min())), max(high, float(change.max()))
     return low, high
+
+
+def _wider(first: tuple[float, float], second: tuple[float, float]) -> tuple[float, float]:
+    return min(first[0], second[0]), max(first[1], second[1])

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, column_or_1d, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from . import functional
+from ._chunks import FLOATS, Survey, check_both, encode
+from ._rows import Memory, Rows
 from ._solvers import NEWTON_COLUMNS, Objective, Solution, lbfgs, newton
 from ._validate import Array
 from .inference import COV_TYPES, InferenceError, LogitResult, infer
+from .streaming import Stream, first_pass
 
 __all__ = ["LogisticRegression"]
 
 SOLVERS = ("auto", "newton", "lbfgs")
-FLOATS = (np.float64, np.float32)
-LABELS_AT_ONCE = 1 << 16
+NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
 # Of the intercept in partial_fit.
 INTERCEPT_PRECISION = 0.01
 
@@ -125,22 +127,46 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check_parameters()
         X, y = self._read(X, y, reset=True)
-        labels, self.classes_ = _encode(y, None)
-        weight = self._weights(X, labels, sample_weight)
-        start = np.zeros(X.shape[1] + bool(self.fit_intercept))
-        if self.warm_start and hasattr(self, "coef_"):
-            start = self._theta()
-        penalty = np.full(len(start), 1.0 / self.C)
-        if self.fit_intercept:
-            penalty[0] = 0
-        objective = self._objective(X, labels, weight, penalty, np.zeros(len(start)))
-        solution = self._solve(objective, start, self.solver)
-        self._store(solution.theta, X.dtype)
-        self.n_iter_ = np.array([solution.iterations], np.int32)
-        if not solution.converged:
-            self._warn(solution)
-        self._infer(objective, solution, labels)
-        return self
+        labels, self.classes_ = encode(y, None)
+        return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
+
+    def fit_stream(self, source: Any) -> LogisticRegression:
+        """Fit the model to data larger than memory.
+
+        The loss and the gradient are those of all samples, as in :meth:`fit`: the source is read
+        from the start for each of them, about ten times. While one chunk is computed on, a thread
+        reads the next; no more than these two are in memory, and up to some ten thousand rows that
+        the solver starts from.
+
+        Parameters
+        ----------
+        source : iterable or callable
+            Gives chunks ``(X, y)`` or ``(X, y, sample_weight)``, the same ones each time it is
+            iterated or called: a :class:`fastbce.streaming.ParquetChunks`, a
+            :class:`fastbce.streaming.ArrayChunks`, a generator function without arguments. An
+            attribute `feature_names` names the columns of chunks that are arrays.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+
+        Raises
+        ------
+        TypeError
+            If the source can be read only once, or gives something else than such tuples.
+        ValueError
+            If a chunk is not valid or not like the others, or the rows change between passes.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            As :meth:`fit` does.
+        """
+        self._check_parameters()
+        survey, kept = first_pass(source)
+        factors = self._learn(survey, getattr(source, "feature_names", None))
+        return self._fit(Stream(survey, factors, source, kept))
 
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
@@ -179,7 +205,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes = np.unique(classes)
         elif not first:
             classes = self.classes_
-        labels, known = _encode(y, classes)
+        labels, known = encode(y, classes)
         if first:
             self.classes_ = known
             size = X.shape[1] + bool(self.fit_intercept)
@@ -189,11 +215,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             center = np.zeros(size)
         else:
             precision, center = self._precision, self._center
-        weight = self._weights(X, labels, sample_weight)
-        objective = self._objective(X, labels, weight, precision, center)
-        solution = self._solve(objective, center.copy(), "newton")
-        if not solution.converged:
-            self._warn(solution)
+        rows = Memory(X, labels, self._weights(X, labels, sample_weight))
+        objective = Objective(rows, bool(self.fit_intercept), precision, center)
+        solution = self._solve(objective, center.copy(), "newton", stacklevel=4)
         self._precision = precision + objective.sums(solution.theta, "hessian")[2]
         self._center = solution.theta
         self._store(solution.theta, X.dtype)
@@ -262,20 +286,48 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return None
         weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
         if self.class_weight is not None:
-            y = self.classes_[labels.astype(np.intp)]
-            factors = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=y, sample_weight=sample_weight
-            )
-            weight = weight * factors[labels.astype(np.intp)]
+            which = labels.astype(np.intp)
+            factors = self._factors(np.bincount(which, weight, 2))
+            weight = weight * factors[which]
         if not weight.any():
-            raise ValueError("all sample weights are 0: there is nothing to fit")
+            raise ValueError(NO_WEIGHT)
         return np.asarray(weight)
 
-    def _objective(
-        self, X: Array, labels: Array, weight: Array | None, precision: Array, center: Array
-    ) -> Objective:
-        total = float(len(X)) if weight is None else float(weight.sum())
-        return Objective(X, labels, weight, total, bool(self.fit_intercept), precision, center)
+    def _factors(self, weights: Array) -> Array:
+        """Return the factors of the classes by `class_weight`, from the sums of their weights."""
+        return np.asarray(
+            compute_class_weight(
+                self.class_weight, classes=self.classes_, y=self.classes_, sample_weight=weights
+            )
+        )
+
+    def _learn(self, survey: Survey, names: Sequence[str] | None = None) -> Array | None:
+        """Take over what is known of samples in chunks; return the factors of the classes."""
+        self.n_features_in_ = survey.header.columns
+        names = survey.header.names or names
+        if names is not None:
+            self.feature_names_in_ = np.array(names, object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        check_both(survey.classes)
+        self.classes_ = survey.classes
+        if not survey.weights.any():
+            raise ValueError(NO_WEIGHT)
+        return None if self.class_weight is None else self._factors(survey.weights)
+
+    def _fit(self, rows: Rows) -> LogisticRegression:
+        start = np.zeros(rows.columns + bool(self.fit_intercept))
+        if self.warm_start and hasattr(self, "coef_"):
+            start = self._theta()
+        penalty = np.full(len(start), 1.0 / self.C)
+        if self.fit_intercept:
+            penalty[0] = 0
+        objective = Objective(rows, bool(self.fit_intercept), penalty, np.zeros(len(start)))
+        solution = self._solve(objective, start, self.solver)
+        self._store(solution.theta, rows.dtype)
+        self.n_iter_ = np.array([solution.iterations], np.int32)
+        self._infer(objective, solution)
+        return self
 
     def _read(self, X: Any, y: Any, reset: bool) -> tuple[Array, Any]:
         # Whether X is finite shows in the first loss: a check of its own would read X once more.
@@ -290,12 +342,16 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             reset=reset,
         )
 
-    def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
-        few = objective.X.shape[1] <= NEWTON_COLUMNS
+    def _solve(
+        self, objective: Objective, start: Array, solver: str, stacklevel: int = 5
+    ) -> Solution:
+        few = objective.rows.columns <= NEWTON_COLUMNS
         solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs
         solution = solve(objective, start, float(self.tol), int(self.max_iter))
         if not np.all(np.isfinite(solution.gradient)):
-            assert_all_finite(objective.X, input_name="X", estimator_name=type(self).__name__)
+            objective.rows.reduce(partial(_check_finite, name=type(self).__name__))
+        if not solution.converged:
+            self._warn(solution, stacklevel)
         return solution
 
     def _theta(self) -> Array:
@@ -311,17 +367,17 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.coef_ = coef[None].astype(dtype)
         self.intercept_ = theta[:1].astype(dtype) if self.fit_intercept else np.zeros(1, dtype)
 
-    def _warn(self, solution: Solution) -> None:
+    def _warn(self, solution: Solution, stacklevel: int) -> None:
         worst = float(np.max(np.abs(solution.gradient)))
         warnings.warn(
             f"the fit did not converge: {solution.reason} after {solution.iterations} iterations, "
             f"with a gradient of {worst:.2g} where tol={self.tol:g}. Raise max_iter, scale the "
             "columns to similar sizes, or set a smaller C",
             ConvergenceWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
-    def _infer(self, objective: Objective, solution: Solution, labels: Array) -> None:
+    def _infer(self, objective: Objective, solution: Solution) -> None:
         if np.isfinite(self.C):
             self._result = (
                 f"a penalty (C={self.C:g}) pulls the coefficients towards 0, so their standard "
@@ -332,54 +388,19 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if hasattr(self, "feature_names_in_"):
             names = list(self.feature_names_in_)
         elif not names:
-            names = [f"x{i + 1}" for i in range(objective.X.shape[1])]
+            names = [f"x{i + 1}" for i in range(objective.rows.columns)]
         if self.fit_intercept:
             names.insert(0, "const")
-        weight = objective.weight
-        positives = float(np.count_nonzero(labels) if weight is None else weight[labels != 0].sum())
         try:
-            self._result = infer(objective, solution.theta, names, positives, self.cov_type)
+            self._result = infer(objective, solution.theta, names, self.cov_type)
         except InferenceError as error:
             self._result = str(error)
-            warnings.warn(str(error), ConvergenceWarning, stacklevel=3)
+            warnings.warn(str(error), ConvergenceWarning, stacklevel=4)
             return
         if not solution.converged:
             self._result = "the fit did not converge, so there are no standard errors"
 
 
-def _encode(y: Any, classes: Any) -> tuple[Array, Array]:
-    """Return labels of 0 and 1, and the two classes; labels that are so already are not copied."""
-    y = column_or_1d(y, warn=True)
-    if y.dtype.kind in "biuf" and (classes is None or np.array_equal(classes, [0, 1])):
-        zeros, ones = _count(y)
-        if zeros + ones == len(y) and (classes is not None or min(zeros, ones) > 0):
-            return y, np.array([0, 1], y.dtype) if classes is None else classes
-    check_classification_targets(y)
-    found = np.unique(y)
-    if classes is None:
-        if len(found) > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is multiclass: "
-                f"y holds {len(found)} classes"
-            )
-        if len(found) < 2:
-            raise ValueError(
-                f"y holds one class, {found[0]!r}, where at least 2 classes are needed; in the "
-                "first call of partial_fit name them with classes="
-            )
-        classes = found
-    elif len(classes) != 2:
-        raise ValueError(f"classes must hold two labels, got {len(classes)}")
-    elif not np.isin(found, classes).all():
-        raise ValueError(f"y holds labels {found} that are not in classes {classes}")
-    return (y == classes[1]).view(np.uint8), classes
-
-
-def _count(y: Array) -> tuple[int, int]:
-    """Count the labels that are 0 and 1, without an array as long as `y`."""
-    zeros = ones = 0
-    for start in range(0, len(y), LABELS_AT_ONCE):
-        part = y[start : start + LABELS_AT_ONCE]
-        zeros += int(np.count_nonzero(part == 0))
-        ones += int(np.count_nonzero(part == 1))
-    return zeros, ones
+def _check_finite(X: Array, _y: Array, _weight: Array | None, name: str) -> tuple[()]:
+    assert_all_finite(X, input_name="X", estimator_name=name)
+    return ()

@@ -54,11 +54,15 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "_linear_reference": ({"_validate", "numpy"}, set()),
     "_vectors": ({"numba", "llvmlite"}, set()),
     "linear_model": (
-        {"functional", "inference", "_solvers", "_validate", "numpy", "sklearn"},
+        {"functional", "inference", "streaming", "_chunks", "_rows", "_solvers", "_validate"}
+        | {"numpy", "sklearn"},
         set(),
     ),
+    "streaming": ({"_chunks", "_rows", "_validate", "numpy"}, {"pyarrow"}),
+    "_chunks": ({"_validate", "numpy", "sklearn"}, set()),
     "inference": ({"_solvers", "_validate", "numpy", "scipy"}, set()),
-    "_solvers": ({"linear", "_validate", "numpy", "scipy"}, set()),
+    "_solvers": ({"linear", "_rows", "_validate", "numpy", "scipy"}, set()),
+    "_rows": ({"_validate", "numpy"}, set()),
     "_machine": ({"_config"}, {"_cache", "_kernels"}),
 }
 NOT_IN_THE_TABLE = {

@@ -76,7 +76,7 @@ WEIRD = (
     np.zeros(2, [("a", "f4")]),
     np.zeros(2, "c8"),
     np.zeros(2, np.longdouble),
-    np.ma.array([1.0, 2.0], mask=[0, 1]),
+    np.ma.array([1.0, 2.0], mask=[False, True]),
     10**400,
     [fractions.Fraction(1, 3)],
     decimal.Decimal("0.3"),

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import fastbce
-from fastbce import _solvers
+from fastbce import _rows
 from fastbce.linear_model import LogisticRegression
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def test_many_rows_start_from_a_part(backend: str, rng: np.random.Generator) -> 
 
 def test_a_part_that_is_not_like_the_rest(rng: np.random.Generator) -> None:
     X, y = draw(rng, 150_000)
-    every = len(X) // _solvers.PART_ROWS
+    every = len(X) // _rows.PART_ROWS
     y[::every] = 1 - y[::every]
     X[1::every, 0] *= 5
     rare = np.zeros((len(X), 1))

@@ -1,0 +1,1 @@
+"""The estimator on other frameworks' data, one file each; each needs its framework."""

@@ -1,0 +1,259 @@
+"""Logistic regression on Dask arrays and data frames (extra ``dask``).
+
+A pass over the data is one task a chunk, on one thread of the worker that has the chunk, and a
+tree of sums whose shape depends on the number of chunks alone. A chunk sends its loss and its
+gradient, and its Hessian where that is asked for. What a lost worker held or was computing, the
+scheduler has done again by another: the bits are the same.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial, reduce
+from typing import Any, TypeVar
+
+import dask.array
+import numpy as np
+from dask.base import is_dask_collection
+from dask.delayed import Delayed, delayed
+from sklearn.utils.validation import check_is_fitted
+
+from fastbce import linear_model
+from fastbce._chunks import Chunked, Header, Survey, checked, survey_of
+from fastbce._config import one_thread
+from fastbce._rows import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
+from fastbce._validate import Array
+
+__all__ = ["LogisticRegression"]
+
+T = TypeVar("T")
+
+# Partial sums that one task of the tree adds up.
+FAN_IN = 8
+
+Chunk = tuple[Delayed, ...]
+
+
+class LogisticRegression(linear_model.LogisticRegression):
+    """:class:`fastbce.linear_model.LogisticRegression` on a Dask cluster.
+
+    Parameters, attributes and results are those of that class. A fit reads the data about ten
+    times: ``persist()`` collections that fit into the workers' memory, the others are made again
+    for each pass. Without a ``distributed.Client`` Dask's local threads do the work. Data that is
+    not Dask's is treated as by that class.
+    """
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : dask.array.Array or dask.dataframe.DataFrame
+            Samples in rows.
+        y : dask.array.Array or dask.dataframe.Series
+            Labels of two classes, in the same partitions as `X`.
+        sample_weight : dask.array.Array or dask.dataframe.Series, optional
+            Non-negative weights, in the same partitions as `X`.
+
+        Returns
+        -------
+        LogisticRegression
+            This estimator.
+
+        Raises
+        ------
+        TypeError
+            If only some of the arguments are Dask's.
+        ValueError
+            If the partitions do not match, or a chunk is not valid or not like the others.
+
+        Warns
+        -----
+        sklearn.exceptions.ConvergenceWarning
+            As the class above does.
+        """
+        if not is_dask_collection(X):
+            super().fit(X, y, sample_weight)
+            return self
+        self._check_parameters()
+        chunks = _chunks_of(X, y, sample_weight)
+        survey: Survey | None = _reduce(chunks, survey_of, operator.add)
+        if survey is None:
+            raise ValueError("X has no rows")
+        self._fit(_Cluster(survey, self._learn(survey), chunks))
+        return self
+
+    def decision_function(self, X: Any) -> Any:
+        """Return the logit of the second class for each row of `X`; lazy for Dask's data."""
+        return self._mapped("decision_function", X, "coef_")
+
+    def predict(self, X: Any) -> Any:
+        """Return the more probable class of each row of `X`; lazy for Dask's data."""
+        return self._mapped("predict", X, "classes_")
+
+    def predict_proba(self, X: Any) -> Any:
+        """Return the probabilities of both classes, one row a sample; lazy for Dask's data."""
+        return self._mapped("predict_proba", X, "coef_", 2)
+
+    def predict_log_proba(self, X: Any) -> Any:
+        """Return the logarithms of the probabilities; lazy for Dask's data."""
+        return self._mapped("predict_log_proba", X, "coef_", 2)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of the samples whose class is predicted."""
+        if not is_dask_collection(X):
+            return float(super().score(X, y, sample_weight))
+        hit, model = delayed(_hits, pure=False), self._local()
+        hits, total = _tree([hit(model, *c) for c in _chunks_of(X, y, sample_weight)], add)
+        return float(hits / total)
+
+    def _mapped(self, method: str, X: Any, like: str, *width: int) -> Any:
+        check_is_fitted(self)
+        if not is_dask_collection(X):
+            return getattr(super(), method)(X)
+        dtype = getattr(self, like).dtype
+        local = delayed(partial(_answer, self._local(), method, (0, *width), dtype))
+        pieces = _pieces(X, "X")
+        lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * len(pieces)
+        return dask.array.concatenate(
+            [
+                dask.array.from_delayed(local(piece), (length, *width), dtype)
+                for piece, length in zip(pieces, lengths, strict=True)
+            ],
+            allow_unknown_chunksizes=True,
+        )
+
+    def _local(self) -> linear_model.LogisticRegression:
+        """Return the same model for data in memory."""
+        model = linear_model.LogisticRegression(**self.get_params())
+        model.__dict__.update(self.__dict__)
+        return model
+
+
+def _answer(
+    model: linear_model.LogisticRegression, method: str, empty: Any, dtype: Any, X: Any
+) -> Array:
+    found: Array = getattr(model, method)(X) if len(X) else np.empty(empty, dtype)
+    return found
+
+
+def _hits(
+    model: linear_model.LogisticRegression, X: Any, y: Any, weight: Any = None
+) -> tuple[float, float] | None:
+    if not len(X):
+        return None
+    right = model.predict(X) == np.asarray(y)
+    weights = np.ones(len(right)) if weight is None else np.asarray(weight)
+    return float(weights[right].sum()), float(weights.sum())
+
+
+def _pieces(data: Any, name: str) -> list[Delayed]:
+    """Return the chunks of a collection, whole rows each."""
+    if isinstance(data, dask.array.Array):
+        whole = data.rechunk({1: -1}) if data.ndim == 2 else data
+        return list(whole.to_delayed().ravel())
+    if hasattr(data, "to_delayed"):
+        return list(data.to_delayed())
+    raise TypeError(f"{name} must be a Dask array, data frame or series, got {type(data).__name__}")
+
+
+def _cut_like(X: Any, data: Any) -> Any:
+    """Return a vector in the chunks of `X`, where those are known."""
+    both = isinstance(X, dask.array.Array) and isinstance(data, dask.array.Array)
+    known = both and data.shape == X.shape[:1] and data.chunks[0] != X.chunks[0]
+    return data.rechunk((X.chunks[0],)) if known else data
+
+
+def _chunks_of(X: Any, y: Any, weight: Any) -> list[Chunk]:
+    """Return the chunks of all arguments side by side."""
+    columns = [_pieces(X, "X")]
+    for name, data in (("y", y), ("sample_weight", weight)):
+        if data is None and name == "sample_weight":
+            continue
+        pieces = _pieces(_cut_like(X, data), name)
+        if len(pieces) != len(columns[0]):
+            raise ValueError(
+                f"{name} has {len(pieces)} partitions and X has {len(columns[0])}; they must "
+                "match: take both from one data frame, or repartition one of them"
+            )
+        columns.append(pieces)
+    return list(zip(*columns, strict=True))
+
+
+def _on_worker(function: Callable[..., T], *chunk: Any) -> T | None:
+    """Return a function of a chunk, or None for an empty one."""
+    arrays = checked(*chunk)
+    with one_thread():
+        return None if arrays is None else function(*arrays)
+
+
+def _combined(combine: Callable[[T, T], T], parts: Sequence[T | None]) -> T | None:
+    found = [part for part in parts if part is not None]
+    return reduce(combine, found) if found else None
+
+
+def _tree(level: list[Delayed], combine: Callable[[T, T], T]) -> Any:
+    """Return the combined results of all tasks."""
+    join = delayed(_combined, pure=False)
+    while len(level) > 1:
+        level = [join(combine, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
+    return level[0].compute()
+
+
+def _reduce(
+    chunks: Sequence[Chunk], function: Callable[..., T], combine: Callable[[T, T], T]
+) -> Any:
+    """Return the combined results of ``function(header, X, y, weight)`` of all chunks."""
+    task = delayed(_on_worker, pure=False)
+    return _tree([task(function, *chunk) for chunk in chunks], combine)
+
+
+def _apply(
+    header: Header,
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    rows: Chunked,
+    function: Callable[[Array, Array, Array | None], T],
+) -> T:
+    return function(*rows.prepare(header, X, y, weight))
+
+
+def _thinned(X: Array, y: Array, weight: Array | None, every: int) -> Memory:
+    part = Memory(X, y, weight).thinned(every)
+    return Memory(part.X.copy(), part.y, part.weight)
+
+
+def _joined(first: Memory, second: Memory) -> Memory:
+    weight = None
+    if first.weight is not None and second.weight is not None:
+        weight = np.concatenate([first.weight, second.weight])
+    X, y = np.concatenate([first.X, second.X]), np.concatenate([first.y, second.y])
+    return Memory(X, y, weight)
+
+
+@dataclass(frozen=True)
+class _Cluster(Chunked):
+    """See :class:`fastbce._rows.Rows`: chunks on the workers of a cluster."""
+
+    chunks: list[Chunk]
+
+    def reduce(
+        self,
+        function: Callable[[Array, Array, Array | None], T],
+        combine: Callable[[T, T], T] = add,
+    ) -> T:
+        """Return the results of all chunks, combined in a tree."""
+        # Without the chunks, which would travel with every task.
+        rows = Chunked(self.survey, self.factors)
+        result: T = _reduce(self.chunks, partial(_apply, rows=rows, function=function), combine)
+        return result
+
+    def part(self) -> Memory | None:
+        """Return every k-th sample of each chunk, or None where there are few anyway."""
+        every = self.n // part_size(self.columns)
+        if every < LEAST_THINNING or self.columns > PART_COLUMNS:
+            return None
+        return self.reduce(partial(_thinned, every=every), _joined)
