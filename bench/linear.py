@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SHAPES = ((2_000_000, 32), (500_000, 128), (100_000, 512))
 # Lanes for each thread, in lines of memory that no other thread writes to.
 LANES, APART, STRIP = 256, 4096, 1 << 15
+# The threads of OpenBLAS and OpenMP go on spinning after a call, and would slow the next one.
+PAUSE = 0.05
 
 
 @njit(error_model="numpy", nogil=True)
@@ -79,9 +81,7 @@ class Data:
     def reading(self) -> None:
         n = self.X.size
         lanes = np.zeros((self.threads, APART), self.X.dtype)
-        _read_team(
-            (self.X.reshape(-1),), (lanes,), n, STRIP, crew(self.threads), self.threads
-        )
+        _read_team((self.X.reshape(-1),), (lanes,), n, STRIP, crew(self.threads), self.threads)
 
     def fused_hessian(self) -> Any:
         return fastbce.linear_bce_hessian(self.X, self.coef)[1:, 1:]
@@ -97,15 +97,16 @@ class Data:
         return self.X.T @ self.scaled
 
     def sklearn_hessian(self) -> Any:
-        return self.model.gradient_hessian(
-            self.both, self.X, self.labels, n_threads=self.threads
-        )[1][:-1, :-1]
+        return self.model.gradient_hessian(self.both, self.X, self.labels, n_threads=self.threads)[
+            1
+        ][:-1, :-1]
 
 
 def timed(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
+            sleep(PAUSE)
             start = perf_counter()
             call()
             times[name].append(perf_counter() - start)
@@ -161,7 +162,9 @@ def main() -> None:
                     with threadpool_limits(threads):
                         before = fastbce.get_num_threads()
                         fastbce.set_num_threads(threads)
-                        print(f"| {n:,} x {columns} | {np.dtype(dtype).name} | {threads} | ", end="")
+                        print(
+                            f"| {n:,} x {columns} | {np.dtype(dtype).name} | {threads} | ", end=""
+                        )
                         data = Data(n, columns, dtype, threads)
                         print(_row_of(part, data, arguments.rounds), "|", flush=True)
                         fastbce.set_num_threads(before)

@@ -295,10 +295,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _factors(self, weights: Array) -> Array:
         """Return the factors of the classes by `class_weight`, from the sums of their weights."""
+        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
+            # A class without weight counts for nothing, whatever its factor.
+            return np.divide(weights.sum(), 2 * weights, np.zeros(2), where=weights > 0)
         return np.asarray(
-            compute_class_weight(
-                self.class_weight, classes=self.classes_, y=self.classes_, sample_weight=weights
-            )
+            compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
         )
 
     def _learn(self, survey: Survey, names: Sequence[str] | None = None) -> Array | None:
