@@ -1,4 +1,4 @@
-"""The linear pass beside scikit-learn, two BLAS passes and mere reading: ``python bench/linear.py``.
+"""The linear pass beside scikit-learn, BLAS and mere reading: ``python bench/linear.py``.
 
 One table for loss and gradient, one for the Hessian. The calls of a row alternate, so that a
 machine that is busy for a moment slows all of them. ``reading`` sums the elements of `X` on the

@@ -758,11 +758,18 @@ def bce_with_logits_loss_gradient_hessian(
     )
 
 
-def warmup() -> None:
+def warmup(*, linear: bool = False) -> None:
     """Compile, or load from the cache, the kernels of every function for float32 and float64.
 
     The first call of a function otherwise pays for its kernel: a fraction of a second to compile,
     less to load. Labels of the scores' own dtype, int64 and bool are covered.
+
+    Parameters
+    ----------
+    linear : bool, default False
+        Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
+        :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and
+        coefficients of the dtype of `X`: some seconds for each kernel.
     """
     for dtype in (np.float32, np.float64):
         x = np.full(2, 0.25, dtype)
@@ -778,3 +785,15 @@ def warmup() -> None:
             bce_with_logits_gradient(x, labels)
             bce_with_logits_gradient_hessian(x, labels)
             bce_with_logits_loss_gradient_hessian(x, labels)
+    if linear:
+        _warmup_linear()
+
+
+def _warmup_linear() -> None:
+    from .linear import linear_bce_hessian, linear_bce_loss_gradient
+
+    for dtype in (np.float32, np.float64):
+        X, coef = np.full((2, 3), 0.25, dtype), np.zeros(3, dtype)
+        for labels in (X[:, 0].copy(), np.zeros(2, np.int64), np.zeros(2, np.bool_)):
+            linear_bce_loss_gradient(X, labels, coef)
+        linear_bce_hessian(X, coef)
