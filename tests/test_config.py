@@ -282,3 +282,24 @@ for dtype in (np.float32, np.float64):
 assert count() == before > 0
 """
     python(script, FASTBCE_BACKEND="")
+
+
+@pytest.mark.slow
+def test_after_warmup_no_linear_call_compiles(python: Python) -> None:
+    script = """
+import sys, numpy as np, fastbce
+fastbce.warmup()
+assert "fastbce._linear" not in sys.modules, "the plain warm-up is to stay cheap"
+fastbce.warmup(linear=True)
+from fastbce import _linear_kernels as k
+count = lambda: len(k.linear_team.signatures)
+before = count()
+for dtype in (np.float32, np.float64):
+    X = np.full((1000, 5), 0.25, dtype)
+    coef = np.zeros(5, dtype)
+    for labels in (X[:, 0].copy(), np.zeros(1000, np.int64), np.zeros(1000, np.bool_)):
+        fastbce.linear_bce_loss_gradient(X, labels, coef)
+    fastbce.linear_bce_hessian(X, coef)
+assert count() == before > 0
+"""
+    python(script, FASTBCE_BACKEND="")
