@@ -297,7 +297,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the factors of the classes by `class_weight`, from the sums of their weights."""
         if isinstance(self.class_weight, str) and self.class_weight == "balanced":
             # A class without weight counts for nothing, whatever its factor.
-            return np.divide(weights.sum(), 2 * weights, np.zeros(2), where=weights > 0)
+            factors: Array = np.zeros(2)
+            np.divide(weights.sum(), 2 * weights, factors, where=weights > 0)
+            return factors
         return np.asarray(
             compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
         )
