@@ -14,7 +14,7 @@ import pytest
 pytest.importorskip("rich", reason="fastbce bench needs rich")
 pytest.importorskip("matplotlib", reason="fastbce bench needs matplotlib")
 
-from fastbce.bench import operations, report, timing, twins
+from fastbce.bench import model, operations, peers, report, timing, twins
 from fastbce.cli import main
 
 
@@ -104,3 +104,51 @@ def test_twins_touch_every_element(n: int) -> None:
     twins.twin((x, y), (out, more))()
     np.testing.assert_array_equal(more, x + y)
     twins.twin((x, y), ())()
+
+
+def _measured(threads: int, speed: float, bandwidth: float) -> dict[str, Any]:
+    """Return rows whose times follow the model: `speed` an element, `bandwidth` bytes a second."""
+    rows = []
+    for n in (1, 10**5, 10**7):
+        ours = model.predict(n, threads, 1e-6, speed, 8, bandwidth)
+        times = {"fastbce": {"median": ours}, "limit": {"median": n * 8 / bandwidth}}
+        common = {"operation": "sigmoid", "dtype": "float32", "policy": "reuse", "bytes": n * 8}
+        rows.append(common | {"n": n, "times": times})
+    return {"threads": threads, "rows": [*rows, rows[0] | {"times": {"fastbce": {"median": 1}}}]}
+
+
+def test_the_model_predicts_what_follows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for threads, bandwidth in ((1, 2e10), (2, 3e10)):
+        files.append(tmp_path / f"{threads}.json")
+        files[-1].write_text(json.dumps(_measured(threads, 1e-10, bandwidth)))
+    monkeypatch.setattr("sys.argv", ["model", *map(str, files)])
+    model.main()
+    first, *_, last = capsys.readouterr().out.strip().split("\n")
+    assert first == "Bandwidth: 20 GB/s on 1 thread, 30 GB/s on 2."
+    assert last == "| sigmoid | float32 | 0.10 | 1.00 | 1.00 | 1.0 |"
+
+
+@pytest.mark.parametrize("name", peers.PEERS)
+@pytest.mark.parametrize("reuse", [False, True], ids=["fresh", "reuse"])
+@pytest.mark.parametrize("operation", operations.OPERATIONS, ids=lambda operation: operation.name)
+def test_peers_compute_the_same(operation: operations.Operation, name: str, reuse: bool) -> None:
+    data = operations.Data.make(300, np.float64)
+    try:
+        call = peers.PEERS[name](operation.name, data, reuse, 1)
+    except peers.Unavailable:
+        return
+    except ImportError:
+        pytest.skip(f"{name} is not installed")
+    actual, expected = (np.array(_first(c())) for c in (call, operation.numpy(data, False)))
+    if name == "scikit-learn":  # leaves the mean to its caller
+        is_loss = operation.name.startswith("bce_with_logits_loss")
+        actual = actual.mean() if is_loss else actual / data.z.size
+    scale = float(np.max(np.abs(expected)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=1e-6 * scale)
+
+
+def _first(result: Any) -> Any:
+    return result[0] if isinstance(result, tuple) else result

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROGRAM = Path(__file__).with_name("interpreted.py")
+import pytest
 
 
-def test_kernels_as_plain_python() -> None:
+@pytest.mark.parametrize("program", ["interpreted.py", "interpreted_linear.py"])
+def test_kernels_as_plain_python(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(PROGRAM)],
+        [sys.executable, "-W", "error", str(Path(__file__).with_name(program))],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,
