@@ -58,6 +58,27 @@ def test_figures_go_between_the_markers(result: dict[str, object], tmp_path: Pat
     assert "| sigmoid | float32 | fresh |" in text
 
 
+def test_the_figures_and_the_losses_as_files(
+    result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readme, file = tmp_path / "README.md", tmp_path / "one.json"
+    readme.write_text(f"{report.BEGIN}{report.END}")
+    startup = {"cold": {"numpy": 0.1, "import": 0.02, "first": 0.5, "warmup": 3.0}}
+    slow = result["rows"][0] | {
+        "times": {name: {"median": t, "low": t, "high": t} for name, t in _SLOW.items()}
+    }
+    file.write_text(json.dumps(result | {"startup": startup, "rows": [slow]}))
+    monkeypatch.setattr("sys.argv", ["report", str(readme), str(file)])
+    report.main()
+    assert "New process, cold: import 20 ms" in readme.read_text(encoding="utf-8")
+    losses = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert losses.startswith(f"# Where fastbce is not the fastest\n\n{result['machine']}\n\n- ")
+    assert "JAX takes 500 ms" in losses
+
+
+_SLOW = {"fastbce": 1.0, "NumPy": 9.0, "JAX": 0.5}
+
+
 def _row(ours: float, peer: float) -> dict[str, object]:
     times = {"fastbce": {"median": ours}, "NumPy": {"median": 9.0}, "JAX": {"median": peer}}
     return {"operation": "sigmoid", "n": 10, "dtype": "float32", "policy": "fresh", "times": times}

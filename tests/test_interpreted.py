@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("program", ["interpreted.py", "interpreted_linear.py"])
+@pytest.mark.parametrize(
+    "program", ["interpreted.py", "interpreted_linear.py", "interpreted_team.py"]
+)
 def test_kernels_as_plain_python(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(Path(__file__).with_name(program))],
