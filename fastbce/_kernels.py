@@ -69,8 +69,10 @@ def like(x: Any, value: Any) -> Any:
 # --- exp(t) for t <= 0 ----------------------------------------------------------------------
 # t = n ln 2 + r with |r| <= ln 2 / 2, exp(t) = 2^n (1 + r + r^2 q(r)). Adding MAGIC rounds n to
 # the low mantissa bits, biased so that shifting them to the exponent gives 2^n times 2^64 (2^600):
-# n itself may lie below the normal exponents, and multiplying by UNBIAS rounds once, to subnormals
-# too. ln 2 is split in two so that n * LN2_HI is exact.
+# n itself may lie below the normal exponents, and multiplying by UNBIAS reaches the subnormal 2^n.
+# (2^-150 is rounded to 0, and so then is the result: 0.71 units of the least subnormal at most.)
+# ln 2 is split in two so that n * LN2_HI is exact. The polynomials are in Estrin's form, which waits
+# for fewer steps than Horner's: the sigmoid takes a fifth less time in cache.
 
 LOG2E_32 = np.float32(1.4426950408889634)
 MAGIC_32 = np.float32(1.5 * 2**23 + 127 + 64)
@@ -94,13 +96,12 @@ def _exp_32(t: Any) -> Any:
     shifted = fma(t, LOG2E_32, MAGIC_32)
     n = shifted - MAGIC_32
     r = fma(-n, LN2_LO_32, fma(-n, LN2_HI_32, t))
-    q = fma(r, fma(r, fma(r, fma(r, E4_32, E3_32), E2_32), E1_32), E0_32)
-    tail = fma(r * r, q, r)
-    high = ONE_32 + tail
-    low = tail - (high - ONE_32)
-    power = np.int32(np.float32(shifted).view(np.int32) << 23).view(np.float32)
-    # Of the error, what two roundings lose among the subnormals does not matter.
-    return high * power * UNBIAS_32, low * power * UNBIAS_32
+    square = r * r
+    q = fma(square, fma(square, E4_32, fma(r, E3_32, E2_32)), fma(r, E1_32, E0_32))
+    tail = fma(square, q, r)
+    power = np.int32(np.float32(shifted).view(np.int32) << 23).view(np.float32) * UNBIAS_32
+    e = fma(power, tail, power)
+    return e, fma(power, tail, power - e)
 
 
 LOG2E_64 = 1.4426950408889634
@@ -128,13 +129,15 @@ def _exp_64(t: Any) -> Any:
     shifted = fma(t, LOG2E_64, MAGIC_64)
     n = shifted - MAGIC_64
     r = fma(-n, LN2_LO_64, fma(-n, LN2_HI_64, t))
-    q = fma(r, fma(r, fma(r, fma(r, E9_64, E8_64), E7_64), E6_64), E5_64)
-    q = fma(r, fma(r, fma(r, fma(r, fma(r, q, E4_64), E3_64), E2_64), E1_64), E0_64)
-    tail = fma(r * r, q, r)
-    high = 1.0 + tail
-    low = tail - (high - 1.0)
-    power = np.int64(np.float64(shifted).view(np.int64) << 52).view(np.float64)
-    return high * power * UNBIAS_64, low * power * UNBIAS_64
+    square = r * r
+    q8 = fma(r, E9_64, E8_64)
+    q6 = fma(square, q8, fma(r, E7_64, E6_64))
+    q4 = fma(square, q6, fma(r, E5_64, E4_64))
+    q2 = fma(square, q4, fma(r, E3_64, E2_64))
+    tail = fma(square, fma(square, q2, fma(r, E1_64, E0_64)), r)
+    power = np.int64(np.float64(shifted).view(np.int64) << 52).view(np.float64) * UNBIAS_64
+    e = fma(power, tail, power)
+    return e, fma(power, tail, power - e)
 
 
 @point

@@ -266,13 +266,21 @@ def test_saturated_right_labels_keep_a_gradient(dtype: Any, backend: str) -> Non
 
 @both_dtypes
 def test_subnormal_results(dtype: Any, backend: str) -> None:
-    low, high = (-103.9, -88.0) if dtype == np.float32 else (-745.1, -709.0)
+    low, high = (-103.6, -88.0) if dtype == np.float32 else (-744.7, -709.0)
     x = np.linspace(low, high, 50).astype(dtype)
     result = fastbce.sigmoid(x)
     assert np.all((result > 0) & (result < np.finfo(dtype).tiny))
     # An error of half a unit and the exponential's own: NumPy's rounds to whole units too.
     (exact,) = BY_NAME["sigmoid"].exact(x)
     assert_close(result, exact, 1.01)
+
+
+@both_dtypes
+def test_results_below_the_least_subnormal(dtype: Any, backend: str) -> None:
+    low, high = (-106.0, -103.6) if dtype == np.float32 else (-747.0, -744.7)
+    x = np.linspace(low, high, 500).astype(dtype)
+    (exact,) = BY_NAME["sigmoid"].exact(x)
+    assert_close(fastbce.sigmoid(x), exact, 0.75)
 
 
 @both_dtypes
