@@ -71,8 +71,8 @@ def like(x: Any, value: Any) -> Any:
 # the low mantissa bits, biased so that shifting them to the exponent gives 2^n times 2^64 (2^600):
 # n itself may lie below the normal exponents, and multiplying by UNBIAS reaches the subnormal 2^n.
 # (2^-150 is rounded to 0, and so then is the result: 0.71 units of the least subnormal at most.)
-# ln 2 is split in two so that n * LN2_HI is exact. The polynomials are in Estrin's form, which waits
-# for fewer steps than Horner's: the sigmoid takes a fifth less time in cache.
+# ln 2 is split in two so that n * LN2_HI is exact. The polynomials are in Estrin's form, with fewer
+# steps to wait for than Horner's: the sigmoid takes a fifth less time in cache.
 
 LOG2E_32 = np.float32(1.4426950408889634)
 MAGIC_32 = np.float32(1.5 * 2**23 + 127 + 64)
@@ -424,7 +424,7 @@ def logits_block(
             q = e / d
             small, large = fma(-e, q, e), one - q
             right, left = (large, small) if positive else (small, large)
-            slopes[i] = ((one - t) * right - t * left) * weight
+            slopes[i] = fma(-t, left, (one - t) * right) * weight
             if hess is not None:
                 curvatures[i] = fma(-small, small, small) * weight
 

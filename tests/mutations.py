@@ -30,7 +30,11 @@ MUTATIONS = (
     ("a float64 logarithm coefficient", "L3_64 = 0.2222", "L3_64 = 0.2322"),
     ("the split of ln 2", "LN2_LO_64 = 1.908", "LN2_LO_64 = 2.908"),
     ("the side of the sigmoid", "base = one if x >= 0 else e", "base = one if x <= 0 else e"),
-    ("the sign of the gradient", "(one - t) * right - t * left", "(one - t) * right + t * left"),
+    (
+        "the sign of the gradient",
+        "fma(-t, left, (one - t) * right)",
+        "fma(t, left, (one - t) * right)",
+    ),
     (
         "the sides of the gradient",
         "if positive else (small, large)",
