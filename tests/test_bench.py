@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,18 @@ def test_the_limit_is_measured_where_results_are_reused(
             assert set(row["times"]) == {"fastbce", "NumPy", "limit"}
 
 
-def test_figures_go_between_the_markers(result: dict[str, object], tmp_path: Path) -> None:
+def test_figures_go_between_the_markers(result: dict[str, Any], tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- figures -->\nOLD TABLE\n<!-- end figures -->\nafter\n")
-    report.write_readme(readme, [result])
+    report.write_readme(readme, result)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
     assert "OLD TABLE" not in text
-    assert "| sigmoid | float32 | fresh |" in text
+    assert (
+        len(re.findall(r"^\| sigmoid \| float32 \|.* NumPy \|.* NumPy \|", text, re.MULTILINE)) == 1
+    )
+    assert re.search(r"`bce_with_logits_loss_gradient`, float64, fresh: [0-9.]+x NumPy\.", text)
 
 
 def test_the_figures_and_the_losses_as_files(
@@ -71,9 +75,10 @@ def test_the_figures_and_the_losses_as_files(
     monkeypatch.setattr("sys.argv", ["report", str(readme), str(file)])
     report.main()
     assert "New process, cold: import 20 ms" in readme.read_text(encoding="utf-8")
-    losses = file.with_suffix(".md").read_text(encoding="utf-8")
-    assert losses.startswith(f"# Where fastbce is not the fastest\n\n{result['machine']}\n\n- ")
-    assert "JAX takes 500 ms" in losses
+    whole = file.with_suffix(".md").read_text(encoding="utf-8")
+    assert "Somebody is faster in 1 of 1 rows: 1 at 100." in whole
+    assert "- sigmoid, 100 float32, fresh results: JAX takes 500 ms" in whole
+    assert "| sigmoid | 100 | float32 | fresh | 1e+03 ms" in whole
 
 
 _SLOW = {"fastbce": 1.0, "NumPy": 9.0, "JAX": 0.5}

@@ -25,7 +25,7 @@ from .report import plot, print_report
 from .timing import ROUNDS, interleave
 from .twins import twin
 
-SIZES = (10**3, 10**4, 10**5, 10**6, 10**7)
+SIZES = (10**3, 10**4, 10**5, 10**6, 10**7, 5 * 10**7)
 QUICK_SIZES = (10**4, 10**6)
 OURS, NUMPY, LIMIT = "fastbce", "NumPy", "limit"
 

@@ -10,6 +10,8 @@ from typing import Any
 
 OURS, NUMPY, LIMIT = "fastbce", "NumPy", "limit"
 MARGIN = 1.03  # closer than this is a draw: it is within the spread of most rows
+README_SIZE = 10**7
+TRAINING_STEP = "bce_with_logits_loss_gradient"
 BEGIN, END = "<!-- figures -->", "<!-- end figures -->"
 
 
@@ -56,6 +58,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 HEADINGS = ("time", "GB/s", "x NumPy", "x best peer", "best peer", "t / limit")
+README_HEADINGS = (
+    "operation",
+    "dtype",
+    "fresh",
+    *HEADINGS[2:4],
+    "reuse",
+    *HEADINGS[1:4],
+    "t / limit",
+)
 
 
 def print_report(console: Any, result: dict[str, Any]) -> None:
@@ -140,59 +151,86 @@ def _save(figure: Any, path: Path) -> Path:
     return path
 
 
-def figures(results: list[dict[str, Any]]) -> str:
-    """Return the README's figures as Markdown: the largest size of each result."""
-    lines = []
-    for result in results:
-        largest = max(row["n"] for row in result["rows"])
-        plural = "s" if result["threads"] > 1 else ""
-        lines += [
-            f"{result['threads']} thread{plural}, {largest:,} elements; {result['machine']}:",
-            "",
-            "| operation | dtype | results | " + " | ".join(HEADINGS) + " |",
-            "| --- " * (3 + len(HEADINGS)) + "|",
-        ]
-        for row in result["rows"]:
-            if row["n"] == largest:
-                cells = [row["operation"], row["dtype"], row["policy"], *_cells(row)]
-                lines.append("| " + " | ".join(cells) + " |")
-        for state, t in result["startup"].items():
-            importing = (
-                f"import {t['import'] * 1e3:.0f} ms on top of NumPy's {t['numpy'] * 1e3:.0f}"
-            )
-            first = f"first result {t['first']:.2f} s, `warmup()` after it {t['warmup']:.1f} s"
-            lines += ["", f"New process, {state}: {importing}, {first}."]
-        slower = [row for row in result["rows"] if next(losses({"rows": [row]}), None)]
-        sizes = ", ".join(
-            f"{sum(row['n'] == n for row in slower)} at {n:,}"
-            for n in sorted({row["n"] for row in slower})
-        )
-        total = len(result["rows"])
-        lines += [
-            "",
-            f"Somebody is faster in {len(slower)} of {total} rows: {sizes or 'none'}.",
-            "",
-        ]
-    return "\n".join(lines)
+def figures(result: dict[str, Any]) -> str:
+    """Return the README's figures as Markdown: one size, a line for each operation and dtype."""
+    sizes = {row["n"] for row in result["rows"]}
+    n = README_SIZE if README_SIZE in sizes else max(sizes)
+    lines = [
+        f"{_threads(result)}, {n:,} elements; {result['machine']}:",
+        "",
+        f"| {' | '.join(README_HEADINGS)} |",
+        "| --- " * len(README_HEADINGS) + "|",
+    ]
+    shown: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in result["rows"]:
+        if row["n"] == n:
+            by_policy = shown.setdefault((row["operation"], row["dtype"]), {})
+            by_policy[row["policy"]] = _cells(row)
+    for (operation, dtype), by_policy in shown.items():
+        time, rate, numpy, times, peer, limit = by_policy["fresh"]
+        cells = [operation, dtype, time, numpy, f"{times} {peer}"]
+        if "reuse" in by_policy:
+            time, rate, numpy, times, peer, limit = by_policy["reuse"]
+            cells += [time, rate, numpy, f"{times} {peer}", limit]
+        else:  # nothing but a scalar is allocated
+            cells += ["", rate, "", "", limit]
+        lines.append("| " + " | ".join(cells) + " |")
+    for row in result["rows"]:
+        if (row["n"], row["operation"], row["policy"]) == (n, TRAINING_STEP, "fresh"):
+            others = [name for name in row["times"] if name not in (OURS, LIMIT)]
+            factors = (f"{_median(row, name) / _median(row, OURS):.1f}x {name}" for name in others)
+            lines += ["", f"`{TRAINING_STEP}`, {row['dtype']}, fresh: {', '.join(factors)}."]
+    for state, t in result["startup"].items():
+        importing = f"import {t['import'] * 1e3:.0f} ms on top of NumPy's {t['numpy'] * 1e3:.0f}"
+        first = f"first result {t['first']:.2f} s, `warmup()` after it {t['warmup']:.1f} s"
+        lines += ["", f"New process, {state}: {importing}, {first}."]
+    return "\n".join([*lines, "", _count_of_losses(result), ""])
 
 
-def write_readme(readme: Path, results: list[dict[str, Any]]) -> None:
+def _threads(result: dict[str, Any]) -> str:
+    return f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
+
+
+def _count_of_losses(result: dict[str, Any]) -> str:
+    slower = [row for row in result["rows"] if next(losses({"rows": [row]}), None)]
+    sizes = ", ".join(
+        f"{sum(row['n'] == n for row in slower)} at {n:,}"
+        for n in sorted({row["n"] for row in slower})
+    )
+    return f"Somebody is faster in {len(slower)} of {len(result['rows'])} rows: {sizes or 'none'}."
+
+
+def whole(result: dict[str, Any]) -> str:
+    """Return all of a result as Markdown: the losses, one sentence each, and every row."""
+    lines = [f"# {_threads(result)}", "", result["machine"], "", "## Where somebody is faster", ""]
+    lines += [_count_of_losses(result), "", *(f"- {sentence}" for sentence in losses(result)), ""]
+    lines += [
+        "## All rows",
+        "",
+        f"| operation | elements | dtype | results | {' | '.join(HEADINGS)} |",
+    ]
+    lines += ["| --- " * (4 + len(HEADINGS)) + "|"]
+    for row in result["rows"]:
+        cells = [row["operation"], f"{row['n']:,}", row["dtype"], row["policy"], *_cells(row)]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def write_readme(readme: Path, result: dict[str, Any]) -> None:
     """Replace the figures between the markers of the README."""
     text = readme.read_text(encoding="utf-8")
     head, rest = text.split(BEGIN)
     _, tail = rest.split(END)
-    readme.write_text(f"{head}{BEGIN}\n{figures(results)}{END}{tail}", encoding="utf-8")
+    readme.write_text(f"{head}{BEGIN}\n{figures(result)}{END}{tail}", encoding="utf-8")
 
 
 def main() -> None:
     """``python -m fastbce.bench README.md RESULT.json ...``: write the figures.
 
-    The losses of each result go into a Markdown file beside it, one sentence each.
+    The README shows the first result; each is written whole into a Markdown file beside it.
     """
     readme, *files = map(Path, sys.argv[1:])
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    write_readme(readme, results)
+    write_readme(readme, results[0])
     for file, result in zip(files, results, strict=True):
-        sentences = [f"- {sentence}" for sentence in losses(result)]
-        text = f"# Where fastbce is not the fastest\n\n{result['machine']}\n\n"
-        file.with_suffix(".md").write_text(text + "\n".join(sentences) + "\n", encoding="utf-8")
+        file.with_suffix(".md").write_text(whole(result), encoding="utf-8")
