@@ -1,8 +1,9 @@
 """The ``"numba"`` backend: flat arrays in, kernels over blocks, results out.
 
 The kernels take 1-D contiguous arrays. Arrays that are so already are handed over as they are;
-others (strided, float16, foreign byte order, broadcast weights, an output that is also an input)
-go through scratch space of one strip, so that nothing is ever copied whole.
+others (strided, foreign byte order, broadcast weights, an output that is also an input, float16
+but for the sigmoid functions) go through scratch space of one strip, so that nothing is ever
+copied whole.
 """
 
 from __future__ import annotations
@@ -27,9 +28,6 @@ SMALL = 2 * MIN_PER_THREAD
 PIECE = 1 << 22
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
-# Elements between what two threads write: two cache lines of float32, which are fetched in pairs.
-# Without them two threads take 5-10 % longer for a sum.
-APART = 32
 
 
 # A flat array, None where it is absent, or True for the first input written over.
@@ -64,14 +62,17 @@ class _Operand:
         self.array = array
         self.output = output
         self.dtype = dtype
-        self.flat: Flat = self._contiguous()
+        self.flat = self._contiguous() if array.dtype == dtype else None
+        # Numba's conversion of float16 takes a tenth of NumPy's time, but needs it in one piece.
+        half = array.dtype == np.float16 and dtype == np.float32
+        self.half = self._contiguous() if half else None
         if source is not None and self.flat is not None:
             same = array.ctypes.data == source.array.ctypes.data
             self.flat = True if same and source.flat is not None else None
 
-    def _contiguous(self) -> Array | None:
-        a = self.array
-        if not (a.flags.c_contiguous and a.flags.aligned and a.dtype == self.dtype):
+    def _contiguous(self) -> Flat:
+        a = self.array.view(np.uint16) if self.array.dtype == np.float16 else self.array
+        if not (a.flags.c_contiguous and a.flags.aligned):
             return None
         if not a.flags.writeable:
             # Numba compiles every kernel anew for read-only arrays; inputs are never written to.
@@ -83,17 +84,25 @@ class _Operand:
         if self.flat is not None:
             return _cut(self.flat, start, stop)
         scratch = np.empty(stop - start, self.dtype)
-        if not self.output:
-            for offset, box in _boxes(self.array, start, stop):
-                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        if self.output:
+            return scratch
+        if self.half is not None:
+            k.convert_block(self.half[start:stop], scratch)
+            return scratch
+        for offset, box in _boxes(self.array, start, stop):
+            np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
         return scratch
 
     def store(self, start: int, stop: int, values: Flat) -> None:
         """Write a piece back to where it belongs."""
-        if self.output and self.flat is None and isinstance(values, np.ndarray):
-            with np.errstate(over="ignore"):  # float16 has inf above 65504
-                for offset, box in _boxes(self.array, start, stop):
-                    np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+        if not self.output or self.flat is not None or not isinstance(values, np.ndarray):
+            return
+        if self.half is not None:
+            k.convert_block(values, self.half[start:stop])
+            return
+        with np.errstate(over="ignore"):  # float16 has inf above 65504
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
 
 
 def _cut(flat: Flat, start: int, stop: int) -> Flat:
@@ -231,6 +240,13 @@ def _share(
         team(parts, options(start, threads), stop - start, grain, slots, threads)
 
 
+def _as_bits(dtype: np.dtype[Any], *arrays: Array) -> tuple[tuple[Array, ...], np.dtype[Any]]:
+    """Return the arrays, if all are float16 as the uint16 that the kernels take for it."""
+    if all(a.dtype == np.float16 for a in arrays):
+        return tuple(a.view(np.uint16) for a in arrays), np.dtype(np.uint16)
+    return arrays, dtype
+
+
 def _no_options(start: int, threads: int) -> tuple[Any, ...]:
     return ()
 
@@ -242,10 +258,11 @@ def sigmoid(
     if plain and x.size < SMALL:
         k.sigmoid_block(x.ravel(), out.ravel())
         return
+    arrays, dtype = _as_bits(dtype, x, out)
     _execute(
         k.sigmoid_team,
-        ((x, dtype),),
-        (out,),
+        ((arrays[0], dtype),),
+        (arrays[1],),
         dtype,
         _no_options,
         x.size,
@@ -266,10 +283,11 @@ def sigmoid_backward(
     if plain and output.size < SMALL:
         k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
         return
+    arrays, dtype = _as_bits(dtype, dvalues, output, out)
     _execute(
         k.sigmoid_backward_team,
-        ((dvalues, dtype), (output, dtype)),
-        (out,),
+        ((arrays[0], dtype), (arrays[1], dtype)),
+        (arrays[2],),
         dtype,
         _no_options,
         output.size,
@@ -386,7 +404,7 @@ def _reduce(
         partials = np.zeros(-(-n // span))
 
         def sum_options(start: int, threads: int) -> tuple[Any, ...]:
-            width = k.LANES + APART
+            width = k.LANES + k.APART
             work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
             return (*options, partials[start // span :], span, work, lanes)
 
@@ -421,7 +439,7 @@ def _reduce(
     means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
 
     def row_options(start: int, threads: int) -> tuple[Any, ...]:
-        work = np.empty((threads, max(k.LANES, outputs) + APART), dtype)
+        work = np.empty((threads, max(k.LANES, outputs) + k.APART), dtype)
         return (*options, means[start // outputs :], outputs, work)
 
     _execute(

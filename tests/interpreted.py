@@ -147,6 +147,38 @@ def check(dtype: Any) -> None:
         assert np.isnan(fastbce.bce_loss(nan, y, reduction="none")).sum() == 1
 
 
+def check_float16() -> None:
+    """Compare with NumPy's conversion, both ways and through the sigmoid functions."""
+    numbers = [
+        *SPECIAL,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1,
+        65519,
+        65520,
+        -7e4,
+        6.1e-5,
+        6.09e-5,
+        3e-8,
+        2e-8,
+    ]
+    x = np.array(numbers, np.float32)
+    with np.errstate(all="ignore"):
+        expected, bits = x.astype(np.float16), np.empty(x.size, np.uint16)
+        _kernels.convert_block(x, bits)
+        assert np.array_equal(bits.view(np.float16), expected, equal_nan=True)
+        back = np.empty_like(x)
+        _kernels.convert_block(bits, back)
+        assert np.array_equal(back, expected.astype(np.float32), equal_nan=True)
+        values = fastbce.sigmoid(expected)
+        near(values, 1 / (1 + np.exp(-expected.astype(np.float64))), np.float16, 0.51, "float16")
+        ones = np.ones_like(values)
+        slopes = fastbce.sigmoid_backward(ones, values)
+        wide = values.astype(np.float64)
+        near(slopes, wide * (1 - wide), np.float16, 0.51, "float16 backward")
+
+
 def main() -> None:
     """Check both dtypes, with strips of 32 elements and shared calls from 8 on."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -159,6 +191,7 @@ def main() -> None:
         for dtype in (np.float32, np.float64):
             with np.errstate(all="ignore"):  # scalars warn where compiled code does not
                 check(dtype)
+    check_float16()
     print("all as exact")
 
 

@@ -16,6 +16,7 @@ from cases import BY_NAME, CASES, EPS, ORACLES, Array, Case, clip_bounds
 from checks import FAMILIES, assert_close, both_dtypes, both_families, same_bits
 
 import fastbce
+from fastbce import _kernels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -262,6 +263,25 @@ def test_saturated_right_labels_keep_a_gradient(dtype: Any, backend: str) -> Non
     np.testing.assert_allclose(down, np.exp(-z.astype(np.float64)), rtol=1e-5, atol=1e-45)
     np.testing.assert_array_equal(up, -down)
     assert np.all(down > 0)
+
+
+def test_float16_is_converted_as_numpy_does() -> None:
+    bits = np.arange(2**16, dtype=np.uint16)
+    wide, expected = np.empty(bits.size, np.float32), bits.view(np.float16).astype(np.float32)
+    _kernels.convert_block(bits, wide)
+    number = ~np.isnan(expected)
+    assert same_bits(wide[number], expected[number])
+    assert np.all(np.isnan(wide[~number]))
+    # Every float32 whose last bits are those of a tie between two float16, or next to it.
+    ties = np.arange(0, 2**32, 2**12, dtype=np.uint32)
+    x = (ties[:, None] + np.arange(-1, 2)).astype(np.uint32).ravel().view(np.float32)
+    narrow = np.empty(x.size, np.uint16)
+    _kernels.convert_block(x, narrow)
+    with np.errstate(all="ignore"):
+        nearest = x.astype(np.float16)
+    number = ~np.isnan(x)
+    assert same_bits(narrow.view(np.float16)[number], nearest[number])
+    assert np.all(np.isnan(narrow.view(np.float16)[~number]))
 
 
 @both_dtypes
