@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+import fastbce
 
 PROGRAM = """
 import warnings
@@ -21,6 +25,7 @@ from fastbce import _kernels
 loaded = sum(_kernels.sigmoid_block.stats.cache_hits.values())
 print(values.tobytes().hex(), loaded, [str(w.message).partition('(')[0] for w in caught])
 """
+ROOT = str(Path(fastbce.__file__).parents[1])
 Run = Callable[..., str]
 
 
@@ -28,8 +33,8 @@ Run = Callable[..., str]
 def run(tmp_path: Path) -> Run:
     def run(prelude: str = "", **variables: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", prelude + PROGRAM],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), **variables},
+            [sys.executable, "-P", "-c", prelude + PROGRAM],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ROOT, **variables},
             capture_output=True,
             text=True,
             check=True,
@@ -105,16 +110,125 @@ cache._stamp = "0" * 16
     assert ".0000000000000000." in entry.name
 
 
-def test_many_processes_may_compile_at_once(tmp_path: Path, run: Run) -> None:
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """Return the directory of a copy of the package."""
+    package = Path(fastbce.__file__).parent
+    target = tmp_path / "installed"
+    shutil.copytree(package, target / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def test_an_upgrade_in_place_runs_the_new_code(copy: Path, run: Run) -> None:
+    """A helper changes in a file of the same time and size; the cache is that of the old one."""
+    source = copy / "fastbce" / "_kernels.py"
+    path = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    before, old = source.stat(), source.read_text(encoding="utf-8")
+    fresh = run(**path)
+    assert fresh.split()[1] == "0"
+    new = old.replace("base = one if x >= 0 else e", "base = one if x <= 0 else e")
+    assert new != old
+    source.write_text(new, encoding="utf-8")
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    changed = run(**path)
+    values, loaded, warned = changed.split(" ", 2)
+    assert values != fresh.split()[0]
+    assert (loaded, warned) == ("0", "[]")
+    source.write_text(old, encoding="utf-8")
+    os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert run(**path).split()[0] == fresh.split()[0]
+
+
+def test_a_read_only_install_without_a_home(copy: Path, run: Run, tmp_path: Path) -> None:
+    """Nothing can be written beside the sources or under the home directory."""
+    (tmp_path / "file").touch()
+    nowhere = str(tmp_path / "file" / "home")  # cannot be made, not by root either
+    prelude = f"""
+import errno, tempfile
+write = tempfile.TemporaryFile
+def refuse(*arguments, dir=None, **options):
+    if dir is not None and str(dir).startswith({str(copy)!r}):
+        raise OSError(errno.EROFS, "Read-only file system", str(dir))
+    return write(*arguments, dir=dir, **options)
+tempfile.TemporaryFile = refuse
+"""
+    homeless = {"PYTHONPATH": str(copy), "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
+    values, _, warned = run(prelude, NUMBA_CACHE_DIR="", **homeless).split(" ", 2)
+    assert values == run().split()[0]
+    assert warned == "['compiled kernels cannot be kept on disk ']"
+    assert not list(copy.rglob("*.nbc"))
+
+
+def test_a_cache_directory_that_cannot_be_made(copy: Path, run: Run, tmp_path: Path) -> None:
+    """Numba then keeps them beside the sources."""
+    (tmp_path / "file").touch()
+    directory = str(tmp_path / "file" / "cache")
+    values, _, warned = run(NUMBA_CACHE_DIR=directory, PYTHONPATH=str(copy)).split(" ", 2)
+    assert values == run().split()[0]
+    assert warned == "[]"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_full_disk_is_one_warning(run: Run, tmp_path: Path) -> None:
+    prelude = """
+import resource, signal
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+"""
+    values, loaded, warned = run(prelude).split(" ", 2)
+    assert warned == "['compiled kernels cannot be kept on disk ']"
+    assert run() == f"{values} {loaded} []"  # no half of an entry is taken for a whole one
+    assert run() == f"{values} 1 []"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
+def test_killed_in_the_middle_of_the_first_compile(run: Run, tmp_path: Path) -> None:
+    """Killed at the first write into the cache, and in the middle of it."""
+    for moment in ("open", "write"):
+        prelude = f"""
+import os, pathlib, signal
+import numba.core.caching as caching
+
+class Killing:
+    def __init__(self, file):
+        self.file = file
+    def write(self, content):
+        self.file.write(content[: len(content) // 2])
+        self.file.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+manager = caching.IndexDataCacheFile._open_for_write
+def open_for_write(self, path):
+    import contextlib
+    @contextlib.contextmanager
+    def opened():
+        with manager(self, path) as file:
+            if {moment!r} == "open":
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield Killing(file)
+    return opened()
+caching.IndexDataCacheFile._open_for_write = open_for_write
+"""
+        with pytest.raises(subprocess.CalledProcessError) as killed:
+            run(prelude)
+        assert killed.value.returncode == -signal.SIGKILL
+        assert not _entries(tmp_path)
+    values, loaded, warned = run().split(" ", 2)
+    assert values == run(NUMBA_CACHE_DIR=str(tmp_path / "other")).split()[0]
+    assert (loaded, warned) == ("0", "[]")
+
+
+@pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.slow)])
+def test_many_processes_may_compile_at_once(count: int, tmp_path: Path, run: Run) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", PROGRAM], env=environment, stdout=subprocess.PIPE, text=True
         )
-        for _ in range(4)
+        for _ in range(count)
     ]
     printed = {process.communicate(timeout=300)[0].split()[0] for process in processes}
-    assert [process.returncode for process in processes] == [0] * 4
+    assert [process.returncode for process in processes] == [0] * count
     values, loaded, _ = run().split(" ", 2)
     assert printed == {values}
     assert loaded == "1"
