@@ -331,10 +331,11 @@ def _spread(objective: Objective) -> Array:
     return np.concatenate([[1.0], spread]) if objective.fit_intercept else spread
 
 
-def _involved(effect: Array, names: Sequence[str]) -> str:
+def _involved(effect: Array) -> list[int]:
+    """Return the parameters with more than a small share of the largest effect, that one first."""
     effect = np.abs(effect)
     order = np.argsort(-effect, kind="stable")
-    return ", ".join(names[i] for i in order if effect[i] > NAMED * effect[order[0]])
+    return [int(i) for i in order if effect[i] > NAMED * effect[order[0]]]
 
 
 def _check_null(objective: Objective, null: Array, names: Sequence[str]) -> None:
@@ -345,7 +346,7 @@ def _check_null(objective: Objective, null: Array, names: Sequence[str]) -> None
         reach = np.abs(_margins(objective, direction))
         if np.max(reach) > FLAT * np.linalg.norm(effect):
             # It does move logits, of samples whose probability is 0 or 1 to the last digit.
-            raise _separation("quasi-completely", effect, objective, names)
+            raise _separation("quasi-completely", direction, objective, names)
     free = np.arange(len(names)) >= bool(objective.fit_intercept)
     # Gauss-Jordan elimination: each dependency keeps one column that no other one has.
     for row in range(len(effects)):
@@ -354,7 +355,7 @@ def _check_null(objective: Objective, null: Array, names: Sequence[str]) -> None
         effects[row] /= effects[row, pivot]
         others = np.arange(len(effects)) != row
         effects[others] -= effects[others, pivot, None] * effects[row]
-    groups = [_involved(effect, names) for effect in effects]
+    groups = [", ".join(names[i] for i in _involved(effect)) for effect in effects]
     raise InferenceError(
         f"the columns are linearly dependent ({len(null)} too many), so single coefficients have "
         f"no standard error: leave out one of each group: {'; '.join(groups)}"
@@ -362,15 +363,57 @@ def _check_null(objective: Objective, null: Array, names: Sequence[str]) -> None
 
 
 def _separation(
-    kind: str, effect: Array, objective: Objective, names: Sequence[str]
+    kind: str, direction: Array, objective: Objective, names: Sequence[str]
 ) -> InferenceError:
+    direction = direction.copy()
+    effect = direction * _spread(objective)
     if objective.fit_intercept:
-        effect = np.concatenate([[0.0], effect[1:]])
+        effect[0] = 0.0
+    involved = _involved(effect)
+    direction[np.setdiff1d(np.arange(len(direction)), involved)] = 0.0
+    # A fit also gives the columns beside those that separate a coefficient: leave out, from the
+    # least effect on, what the separation does without.
+    for i in reversed(involved[1:]):
+        fewer = direction.copy()
+        fewer[i] = 0.0
+        if _separates(objective, fewer, kind):
+            direction = fewer
+    separating = ", ".join(names[i] for i in involved if direction[i])
     return InferenceError(
         f"the classes separate {kind}: the likelihood has no maximum, its coefficients grow "
         "without bound and have no standard errors. Columns that separate: "
-        f"{_involved(effect, names)}. Leave them out, or set a finite C"
+        f"{separating}. Leave them out, or set a finite C"
     )
+
+
+def _separates(objective: Objective, direction: Array, kind: str) -> bool:
+    """Tell whether the columns' part of a direction separates the classes, at any intercept."""
+    _, coef = objective.split(direction)
+    least, most = objective.rows.reduce(partial(_extents, coef=coef), _outer)
+    if objective.fit_intercept:
+        gap, reach = least[1] - most[0], max(most[1] - most[0], least[1] - least[0])
+    else:
+        gap, reach = min(least[1], -most[0]), max(most[1], -least[0])
+    return bool(gap > 0) if kind == "completely" else bool(gap >= -WRONG_WAY * reach and reach > 0)
+
+
+def _extents(X: Array, y: Array, weight: Array | None, coef: Array) -> tuple[Array, Array]:
+    """Return the least and the largest logit of each class."""
+    least, most = np.full(2, np.inf), np.full(2, -np.inf)
+    for part in _parts(X):
+        logits = X[part] @ coef
+        for label in (0, 1):
+            chosen = (y[part] > 0) == label
+            if weight is not None:
+                chosen &= weight[part] > 0
+            if chosen.any():
+                least[label] = min(least[label], logits[chosen].min())
+                most[label] = max(most[label], logits[chosen].max())
+    return least, most
+
+
+def _outer(first: tuple[Array, Array], second: tuple[Array, Array]) -> tuple[Array, Array]:
+    return np.minimum(first[0], second[0]), np.maximum(first[1], second[1])
 
 
 def _check_separation(
@@ -389,7 +432,7 @@ def _check_separation(
     if not complete and (high < MOVING or low < -WRONG_WAY * high):
         return
     kind = "completely" if low > (0 if complete else WRONG_WAY * high) else "quasi-completely"
-    raise _separation(kind, direction * _spread(objective), objective, names)
+    raise _separation(kind, direction, objective, names)
 
 
 def _margins(objective: Objective, direction: Array) -> tuple[float, float]:

@@ -215,6 +215,18 @@ def test_more_threads_than_processors(threads: Callable[[int], None]) -> None:
     assert fastbce.bce_with_logits_loss(z, z > 0) == expected
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity on this system")
+@pytest.mark.parametrize("when", ["from the start", "later"])
+def test_one_processor(when: str, python: Python) -> None:
+    bind = "import os\nos.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+    script = """
+for count in (3, 1, 2):
+    fastbce.set_num_threads(count)
+    assert results() == expected
+"""
+    python(bind + PREAMBLE + script if when == "from the start" else PREAMBLE + bind + script)
+
+
 def test_no_threads_to_be_had(python: Python) -> None:
     script = """
 import threading

@@ -177,6 +177,22 @@ def test_quasi_complete_separation_names_the_column(
     assert "Columns that separate: x2." in why
 
 
+@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("solver", ["newton", "lbfgs"])
+def test_only_the_columns_that_separate_are_named(
+    solver: str, fit_intercept: bool, rng: np.random.Generator
+) -> None:
+    X = rng.normal(size=(60, 3))
+    options = {"solver": solver, "fit_intercept": fit_intercept, "max_iter": 1_000}
+    alone = (X[:, 1] > 0).astype(int)
+    # The others say something of the class too, so a fit gives them large coefficients as well.
+    X[:, 0] += 2 * alone - 1
+    assert "Columns that separate: x2." in refused(X, alone, **options)
+    both = (X[:, 1] > X[:, 2]).astype(int)
+    why = refused(X, both, **options)
+    assert "Columns that separate: x2, x3." in why or "Columns that separate: x3, x2." in why
+
+
 def test_a_strong_model_is_not_called_separated(rng: np.random.Generator) -> None:
     X = rng.normal(size=(2_000, 2))
     y = (30 * X[:, 0] + rng.logistic(size=2_000) > 0).astype(int)
