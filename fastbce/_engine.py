@@ -18,6 +18,7 @@ import numpy as np
 from . import _kernels as k
 from ._config import get_num_threads
 from ._schedule import crew, grain_of
+from ._team import APART
 from ._validate import Array, overlap
 
 # Elements a thread must have to pay for its hand-over.
@@ -404,7 +405,7 @@ def _reduce(
         partials = np.zeros(-(-n // span))
 
         def sum_options(start: int, threads: int) -> tuple[Any, ...]:
-            width = k.LANES + k.APART
+            width = k.LANES + APART
             work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
             return (*options, partials[start // span :], span, work, lanes)
 
@@ -439,7 +440,7 @@ def _reduce(
     means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
 
     def row_options(start: int, threads: int) -> tuple[Any, ...]:
-        work = np.empty((threads, max(k.LANES, outputs) + k.APART), dtype)
+        work = np.empty((threads, max(k.LANES, outputs) + APART), dtype)
         return (*options, means[start // outputs :], outputs, work)
 
     _execute(

@@ -26,16 +26,13 @@ from numba import njit, types
 from numba.extending import intrinsic, overload
 
 from ._cache import kernel as block
-from ._team import sharing
+from ._team import APART, sharing
 
 # Running sums kept side by side, 2-4 KiB: twice as many leave the first-level cache too little
 # room for the streams (float64 logits loss and gradient: 1.17 ns an element against 1.09).
 LANES = 512
 TERMS = 32  # terms of each lane between two logarithms of the lanes' products
 STRIP = TERMS * LANES
-# Elements between what two threads write: two cache lines of float32, which are fetched in pairs.
-# Without them two threads take 5-10 % longer for a sum.
-APART = 32
 PRODUCT_EPS = 1e-9  # that many factors of at least this do not underflow float64
 PEEK = 64  # labels looked at before a strip is taken to be hard
 

@@ -10,7 +10,7 @@ from . import _linear_kernels as k
 from ._config import get_num_threads
 from ._engine import _ArrayInterface, _Operand
 from ._schedule import crew
-from ._team import COMPILED
+from ._team import APART, COMPILED
 from ._validate import Array
 from ._vectors import BYTES
 
@@ -138,8 +138,8 @@ def _run(
 
     threads = max(1, min(get_num_threads(), n * (columns + 8) // MIN_PER_THREAD, -(-n // unit)))
     slots = crew(threads)
-    work = np.empty((threads, 4, rows), dtype)
-    lanes_of_sums = np.empty((threads, 2, rows))
+    work = np.empty((threads, 4, rows + APART), dtype)
+    lanes_of_sums = np.empty((threads, 2, rows + APART))
     packed = None if gram is None else np.zeros((threads, 2, rows * stride), gram_dtype)
     grain = unit * max(1, n // (unit * 8 * threads))
     piece = max(PIECE * threads // (max(columns, 1) * grain), 1) * grain

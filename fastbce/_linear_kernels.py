@@ -19,7 +19,7 @@ from numba import njit
 
 from ._cache import kernel
 from ._kernels import add_block, fma, like, logits_block, tree_sum
-from ._team import sharing
+from ._team import APART, sharing
 from ._vectors import WIDTHS, add, load, splat, sums, vector_fma
 
 # Without reference counts: the branches of the last lanes keep LLVM from removing them, and they
@@ -290,12 +290,12 @@ def linear_run(
     matrix of the rows weighted with the Hessian (with `meat`, with their squared residuals) is
     added to its part for each `gram_span` rows. `work`, `lanes` and `packed` are scratch space.
     """
-    step = work.shape[2]
+    step = work.shape[2] - APART
     for s in range(0, y.size, span):
         into = totals[(first + s) // span]
         into[:] = 0.0
         gradient = into[2 : 2 + coef.size]
-        losses, residuals = lanes[index, 0], lanes[index, 1]
+        losses, residuals = lanes[index, 0, :step], lanes[index, 1, :step]
         losses[:] = 0.0
         residuals[:] = 0.0
         end = min(s + span, y.size)

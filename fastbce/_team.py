@@ -34,6 +34,9 @@ from ._cache import kernel
 IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
 SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
 WORKERS = 63  # slots of a team
+# Elements between the scratch spaces of two threads: two cache lines of float32. Without them two
+# threads take 5-10 % longer for a sum.
+APART = 32
 
 # Turns of the waiting loop before a worker goes to sleep, about 100 us.
 PATIENCE = 4000

@@ -38,7 +38,7 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "functional": ({"_validate", "_config", "_reference", "numpy"}, {"_engine", "linear"}),
     "_validate": ({"numpy"}, set()),
     "_config": (set(), {"numba"}),
-    "_engine": ({"_schedule", "_kernels", "_config", "_validate", "numpy"}, set()),
+    "_engine": ({"_schedule", "_kernels", "_team", "_config", "_validate", "numpy"}, set()),
     "_schedule": ({"_team", "numpy"}, set()),
     "_cache": ({"numba"}, set()),
     "_team": ({"_cache", "numba", "llvmlite"}, set()),

@@ -33,7 +33,10 @@ class Data:
         z = rng.standard_normal(n, dtype=kind) * kind(3)
         y = (rng.random(n, dtype=np.float32) < 0.5).astype(dtype)
         soft = rng.random(n, dtype=kind)
-        return cls(z, y, fastbce.sigmoid(z), soft, np.empty_like(z), np.empty_like(z))
+        p = fastbce.sigmoid(z)
+        # Inside the bounds of the clip, which are not the same number in float32 and float64.
+        np.clip(p, 1e-6, 1 - 1e-6, out=p)
+        return cls(z, y, p, soft, np.zeros_like(z), np.zeros_like(z))
 
 
 @dataclass(frozen=True)
