@@ -25,8 +25,9 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
+from ._cache import OPTIONS
 from ._cache import kernel as block
-from ._team import APART, sharing
+from ._team import APART, cut, sharing
 
 # Running sums kept side by side, 2-4 KiB: twice as many leave the first-level cache too little
 # room for the streams (float64 logits loss and gradient: 1.17 ns an element against 1.09).
@@ -36,7 +37,7 @@ STRIP = TERMS * LANES
 PRODUCT_EPS = 1e-9  # that many factors of at least this do not underflow float64
 PEEK = 64  # labels looked at before a strip is taken to be hard
 
-point = njit(error_model="numpy")
+point = njit(**OPTIONS)
 
 
 def fma(a: Any, b: Any, c: Any) -> Any:
@@ -498,20 +499,6 @@ def logits_block(
             slopes[i] = fma(-t, left, (one - t) * right) * weight
             if hess is not None:
                 curvatures[i] = fma(-small, small, small) * weight
-
-
-def cut(a: Any, start: Any, stop: Any) -> Any:
-    """Return ``a[start:stop]``; None and True, in place of an array, stay what they are."""
-    return a if a is None or a is True else a[start:stop]
-
-
-@overload(cut)
-def _cut_overload(a, start, stop):
-    # Decided by the type, and not in the code: Numba would give it the type "array or None" and
-    # compile every loop a second time for that.
-    if isinstance(a, types.NoneType | types.Boolean):
-        return lambda a, start, stop: a
-    return lambda a, start, stop: a[start:stop]
 
 
 @block

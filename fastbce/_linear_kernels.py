@@ -11,22 +11,18 @@ other way round. The mathematics of an element is :func:`fastbce._kernels.logits
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import numpy as np
 from numba import njit
 
-from ._cache import kernel
+from ._cache import OPTIONS
+from ._cache import kernel as block
 from ._kernels import add_block, fma, like, logits_block, tree_sum
 from ._team import APART, sharing
 from ._vectors import WIDTHS, add, load, splat, sums, vector_fma
 
-# Without reference counts: the branches of the last lanes keep LLVM from removing them, and they
-# take 25 ns for 4 rows.
-_OPTIONS: dict[str, Any] = {"_nrt": False}
-point = njit(error_model="numpy", **_OPTIONS)
-block = partial(kernel, **_OPTIONS)
+point = njit(**OPTIONS)
 
 
 def _dots_step(width: int) -> Any:

@@ -142,6 +142,37 @@ def serve(slots: Any, worker: int, patience: int) -> int:
                 return ASLEEP
 
 
+def cut(a: Any, start: int, stop: int) -> Any:
+    """Return ``a[start:stop]``; None and True, in place of an array, stay what they are."""
+    return a if a is None or a is True else a[start:stop]
+
+
+def _part(context, builder, kind, value, start, length):
+    """Emit ``value[start : start + length]``; an absent array stays absent."""
+    if not isinstance(kind, types.Array):
+        return value
+    array = context.make_array(kind)(context, builder, value)
+    array.data = builder.gep(array.data, [start])
+    array.nitems = length
+    array.shape = cgutils.pack_array(builder, [length])
+    return array._getvalue()
+
+
+@intrinsic
+def _cut_compiled(typing_context, a, start, stop):
+    # Not written in Python: compiled that could not return an array (see _cache.OPTIONS), and an
+    # absent one would have the type "array or None", for which every loop is compiled once more.
+    def generate(context, builder, signature, args):
+        value, start, stop = args
+        return _part(context, builder, a, value, start, builder.sub(stop, start))
+
+    return a(a, types.intp, types.intp), generate
+
+
+if COMPILED:
+    cut = _cut_compiled
+
+
 def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[..., None]:
     """Return ``share(arrays, options, n, grain, slots, threads)``, for use in compiled code.
 
@@ -162,7 +193,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
         threads: int,
     ) -> None:
         for start in range(0, n, grain):
-            parts = [a[start : start + grain] if hasattr(a, "shape") else a for a in arrays]
+            parts = [cut(a, start, start + grain) for a in arrays]
             kernel(*((0, start) if indexed else ()), *parts, *options)
 
     @intrinsic
@@ -200,17 +231,6 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
     return share_compiled if COMPILED else share
 
 
-def _cut(context, builder, kind, value, start, length):
-    """Emit ``value[start : start + length]``; an absent array stays absent."""
-    if not isinstance(kind, types.Array):
-        return value
-    array = context.make_array(kind)(context, builder, value)
-    array.data = builder.gep(array.data, [start])
-    array.nitems = length
-    array.shape = cgutils.pack_array(builder, [length])
-    return array._getvalue()
-
-
 def _job_function(context, builder, kernel, kernel_signature, job_type, array_types, indexed):
     """Emit ``void f(job)``: take grains and call the kernel until the job has none left."""
     result = kernel.dispatcher.get_compile_result(kernel_signature)
@@ -242,7 +262,7 @@ def _job_function(context, builder, kernel, kernel_signature, job_type, array_ty
     length = b.sub(stop, start)
     values = [index, start] if indexed else []
     for kind, value in zip(array_types, arguments, strict=False):
-        values.append(_cut(context, b, kind, value, start, length))
+        values.append(_part(context, b, kind, value, start, length))
     values += arguments[len(array_types) :]
     # Kernels do not raise, so the status of the call is not looked at.
     context.call_conv.call_function(

@@ -168,7 +168,7 @@ def test_peers_compute_the_same(operation: operations.Operation, name: str, reus
         return
     except ImportError:
         pytest.skip(f"{name} is not installed")
-    actual, expected = (np.array(_first(c())) for c in (call, operation.numpy(data, False)))
+    actual, expected = (np.asarray(_first(c())) for c in (call, operation.numpy(data, False)))
     if name == "scikit-learn":  # leaves the mean to its caller
         is_loss = operation.name.startswith("bce_with_logits_loss")
         actual = actual.mean() if is_loss else actual / data.z.size

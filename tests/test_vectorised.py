@@ -58,7 +58,7 @@ kernels = {
         for signature, assembly in dispatcher.inspect_asm().items()
     ]
     for name, dispatcher in vars(_kernels).items()
-    if name.endswith("_block")
+    if name.endswith(("_block", "_run"))
 }
 print(json.dumps(kernels))
 """
@@ -105,7 +105,7 @@ Kernels = dict[str, list[tuple[list[str], str]]]
 
 
 @pytest.fixture(scope="module")
-def kernels(
+def compiled(
     python: Callable[..., subprocess.CompletedProcess[str]],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Kernels:
@@ -113,6 +113,11 @@ def kernels(
     done = python(COMPILE, NUMBA_CACHE_DIR=cache, FASTBCE_BACKEND="numba", timeout=600)
     found: Kernels = json.loads(done.stdout)
     return found
+
+
+@pytest.fixture(scope="module")
+def kernels(compiled: Kernels) -> Kernels:
+    return {name: found for name, found in compiled.items() if name.endswith("_block")}
 
 
 def blocks(kernels: Kernels) -> list[tuple[str, list[str], str]]:
@@ -182,6 +187,14 @@ def test_no_call_inside_a_packed_loop(kernels: Kernels) -> None:
             if loop.count(PACKED):
                 calls = [line for line in loop.lines if re.match(r"^\s+call", line)]
                 assert not calls, f"{name}{signature}: {calls}"
+
+
+def test_nothing_is_written_that_threads_share(compiled: Kernels) -> None:
+    """Reference counts of arrays were: two threads took longer than one."""
+    assert any(name.endswith("_run") for name in compiled)
+    for name, found in compiled.items():
+        for signature, assembly in found:
+            assert not re.search(r"^\s+lock\b", assembly, re.MULTILINE), f"{name}{signature}"
 
 
 def test_the_check_sees_a_scalar_loop() -> None:

@@ -13,12 +13,13 @@ import numpy as np
 from numba import njit
 
 from fastbce import _kernels as k
+from fastbce._cache import OPTIONS
 from fastbce._config import get_num_threads
 from fastbce._schedule import crew, grain_of
 from fastbce._team import sharing
 from fastbce._validate import Array
 
-_twin = njit(error_model="numpy", nogil=True)
+_twin = njit(nogil=True, **OPTIONS)
 
 
 @_twin
