@@ -1,8 +1,9 @@
-"""Each operation against plain NumPy, for pytest-benchmark: ``python -m pytest bench``.
+"""Each operation, for pytest-benchmark: ``python -m pytest bench``.
 
-``fastbce bench`` compares in one interleaved run and with more peers; this file is for following
-one machine over time, with pytest-benchmark's storage and comparison.
-``FASTBCE_BENCH_MAX`` sets the largest size.
+``fastbce bench`` compares in one interleaved run; this file is for following one machine over time,
+with pytest-benchmark's storage and comparison. A group holds who computes the same from the same
+arrays under the same policy: results allocated by everybody (fresh) or given (reuse).
+``FASTBCE_BENCH_MAX`` sets the largest size, ``FASTBCE_BENCH_PEERS=1`` adds the other libraries.
 """
 
 from __future__ import annotations
@@ -15,16 +16,15 @@ import pytest
 
 import fastbce
 from fastbce._machine import machine_line
+from fastbce.bench import SIZES
 from fastbce.bench.operations import OPERATIONS, Data, Operation, check
+from fastbce.bench.peers import PEERS, Unavailable
 
-SIZES = [
-    n
-    for n in (10**3, 10**4, 10**5, 10**6, 10**7)
-    if n <= int(os.environ.get("FASTBCE_BENCH_MAX", 10**7))
-]
+LARGEST = int(os.environ.get("FASTBCE_BENCH_MAX", SIZES[-1]))
+WHO = ["fastbce", "NumPy", *(PEERS if os.environ.get("FASTBCE_BENCH_PEERS") else ())]
 
 
-@pytest.fixture(scope="module", params=SIZES, ids=lambda n: f"{n:.0e}")
+@pytest.fixture(scope="module", params=[n for n in SIZES if n <= LARGEST], ids=lambda n: f"{n:.0e}")
 def n(request: pytest.FixtureRequest) -> int:
     return int(request.param)
 
@@ -34,27 +34,41 @@ def data(request: pytest.FixtureRequest, n: int) -> Data:
     return Data.make(n, request.param)
 
 
-@pytest.mark.parametrize("threads", [1, None], ids=["1-thread", "all-threads"])
-@pytest.mark.parametrize("who", ["fastbce", "numpy"])
+@pytest.fixture(params=[1, None], ids=["1-thread", "all-threads"])
+def threads(request: pytest.FixtureRequest) -> Any:
+    before = fastbce.get_num_threads()
+    fastbce.set_num_threads(request.param or before)
+    yield fastbce.get_num_threads()
+    fastbce.set_num_threads(before)
+
+
+@pytest.mark.parametrize("policy", ["fresh", "reuse"])
+@pytest.mark.parametrize("who", WHO)
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
 def test_operation(
-    benchmark: Any, data: Data, operation: Operation, who: str, threads: int | None
+    benchmark: Any, data: Data, operation: Operation, who: str, policy: str, threads: int
 ) -> None:
-    if who == "numpy" and threads == 1:
-        pytest.skip("NumPy is the same for any number of threads")
-    before = fastbce.get_num_threads()
-    fastbce.set_num_threads(threads or before)
+    reuse = policy == "reuse"
+    if reuse and not operation.writes:
+        pytest.skip("returns a scalar: nothing to reuse")
+    error = check(operation, data)
+    call = _call(operation, data, who, reuse, threads)
+    benchmark.group = f"{operation.name} {data.z.dtype} {data.z.size} {policy} {threads}"
+    benchmark.extra_info.update(
+        bytes=operation.bytes_moved(data), threads=threads, machine=machine_line()
+    )
+    if who == "fastbce":
+        benchmark.extra_info["error against float64"] = error
+    benchmark(call)
+    if benchmark.stats:  # None with --benchmark-disable
+        rate = operation.bytes_moved(data) / benchmark.stats["median"] / 1e9
+        benchmark.extra_info["GB/s"] = rate
+
+
+def _call(operation: Operation, data: Data, who: str, reuse: bool, threads: int) -> Any:
+    if who in ("fastbce", "NumPy"):
+        return (operation.ours if who == "fastbce" else operation.numpy)(data, reuse)
     try:
-        check(operation, data)
-        benchmark.group = f"{operation.name} {data.z.dtype} {data.z.size}"
-        benchmark.extra_info.update(
-            bytes=operation.bytes_moved(data),
-            threads=fastbce.get_num_threads(),
-            machine=machine_line(),
-        )
-        make = operation.ours if who == "fastbce" else operation.numpy
-        # Results reused on our side, NumPy's own way on the other.
-        benchmark(make(data, who == "fastbce"))
-        benchmark.extra_info["GB/s"] = operation.bytes_moved(data) / benchmark.stats["median"] / 1e9
-    finally:
-        fastbce.set_num_threads(before)
+        return PEERS[who](operation.name, data, reuse, threads)
+    except (Unavailable, ImportError) as error:
+        pytest.skip(f"{who}: {error}")

@@ -1,6 +1,7 @@
 """Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
 
 from ._config import get_num_threads, set_backend, set_num_threads, use_backend
+from ._warmup import warmup
 from .functional import (
     bce_gradient,
     bce_loss,
@@ -12,7 +13,6 @@ from .functional import (
     bce_with_logits_loss_gradient_hessian,
     sigmoid,
     sigmoid_backward,
-    warmup,
 )
 from .layers import (
     Activation_Sigmoid,

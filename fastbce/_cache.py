@@ -20,6 +20,9 @@ from typing import Any
 
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
+from numba.core.compiler_lock import global_compiler_lock
+
+from ._interrupts import held_back
 
 # The files whose code is compiled into the kernels: a change in any of them makes all stale.
 SOURCES = ("_cache.py", "_kernels.py", "_linear_kernels.py", "_team.py", "_vectors.py")
@@ -115,6 +118,15 @@ class _KernelCache(FunctionCache):
             _warn_once(error)
 
 
+if hasattr(os, "register_at_fork"):
+    # A fork waits for the end of a compilation: a child forked in the middle of another thread's
+    # would wait for that thread's lock for ever when it compiles or loads a kernel itself.
+    os.register_at_fork(
+        before=global_compiler_lock.acquire,
+        after_in_parent=global_compiler_lock.release,
+        after_in_child=global_compiler_lock.release,
+    )
+
 _stamp = source_stamp()
 
 
@@ -125,6 +137,8 @@ def kernel(function: Callable[..., Any]) -> Any:
     """
     dispatcher = numba.njit(nogil=True, **OPTIONS)(function)
     if not numba.config.DISABLE_JIT:
+        # What the dispatcher calls for arguments of types that it has not seen.
+        dispatcher._compile_for_args = held_back()(dispatcher._compile_for_args)
         try:
             dispatcher._cache = _KernelCache(function, _stamp)
         except (RuntimeError, OSError) as error:

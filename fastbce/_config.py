@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from ._interrupts import held_back
+
 BACKENDS = ("numba", "numpy")
 
 _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", default=None)
@@ -32,7 +34,8 @@ def _require(name: str) -> None:
     """Raise now, not at the first call, when an explicit choice cannot be served."""
     if name == "numba":
         try:
-            import numba  # noqa: F401
+            with held_back():
+                import numba  # noqa: F401
         except ImportError as error:
             raise ImportError(
                 f"the 'numba' backend needs a working Numba ({error}); "

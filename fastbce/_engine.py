@@ -17,16 +17,18 @@ import numpy as np
 
 from . import _kernels as k
 from ._config import get_num_threads
-from ._schedule import crew, grain_of
+from ._schedule import crew, grain_of, worth_waking
 from ._team import APART
 from ._validate import Array, overlap
 
-# Elements a thread must have to pay for its hand-over.
-MIN_PER_THREAD = 1 << 14
-# Calls below this are one kernel call on the caller's thread.
-SMALL = 2 * MIN_PER_THREAD
-# Elements a thread has in one kernel call, 1-4 ms: how long Ctrl-C waits.
-PIECE = 1 << 22
+# Bytes of scores that a thread must have to pay for its hand-over: 8-20 us of its time. Those of
+# light operations, which do nothing but a few multiplications, take half as long.
+MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 17, 1 << 18
+# Times as many bytes as pay for a thread that is awake pay for one that must be woken.
+WAKING = 8
+# Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
+# threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
+PIECE = 1 << 24
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
 
@@ -134,6 +136,23 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
+def _threads_for(n: int, dtype: np.dtype[Any], least: int) -> int:
+    """Return how many threads pay for so many scores, of which each must have `least` bytes."""
+    size = n * dtype.itemsize
+    if size < 2 * least:
+        return 1
+    threads = min(get_num_threads(), size // least)
+    return threads if threads > 1 and worth_waking(size >= WAKING * threads * least) else 1
+
+
+def _alone(n: int, dtype: np.dtype[Any], least: int) -> bool:
+    """Tell whether the caller does all the work of plain arrays in one kernel call.
+
+    Sharing it takes 3 us before the first element, and 10 if nothing is in the caches.
+    """
+    return n <= PIECE and _threads_for(n, dtype, least) == 1
+
+
 class _Family(NamedTuple):
     """The kernels of one loss: each element, sums, means of rows."""
 
@@ -189,6 +208,7 @@ def _execute(
     dtype: np.dtype[Any],
     options: Callable[[int, int], tuple[Any, ...]],
     n: int,
+    least: int,
     unit: int = 64,
     ordered: bool = False,
     plain: bool = False,
@@ -201,11 +221,12 @@ def _execute(
     if plain:
         arrays = [a for a, _ in inputs]
         flats = tuple(None if a is None else a.ravel() for a in (*arrays, *outputs))
-        _share(team, flats, options, n, unit)
+        _share(team, flats, options, n, dtype, unit, least)
         return
     operands = _operands(inputs, outputs, dtype, ordered, aliased)
     if all(o is None or o.flat is not None for o in operands):
-        _share(team, tuple(None if o is None else o.flat for o in operands), options, n, unit)
+        flats = tuple(None if o is None else o.flat for o in operands)
+        _share(team, flats, options, n, dtype, unit, least)
         return
     slots = crew(1)
     # A piece is whole units, and a unit that is larger (long rows) is a piece.
@@ -224,20 +245,22 @@ def _share(
     arrays: tuple[Flat, ...],
     options: Callable[[int, int], tuple[Any, ...]],
     n: int,
-    unit: int = 64,
+    dtype: np.dtype[Any],
+    unit: int,
+    least: int,
 ) -> None:
     """Run a kernel over flat arrays, on as many threads as pay.
 
     ``options(start, threads)`` gives the kernel's further arguments for the piece from `start`.
     Pieces and the parts that threads take start at multiples of `unit`.
     """
-    threads = max(1, min(get_num_threads(), n // MIN_PER_THREAD))
+    threads = _threads_for(n, dtype, least)
     slots = crew(threads)
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
         parts = arrays if n <= piece else tuple(_cut(a, start, stop) for a in arrays)
-        grain = grain_of(stop - start, unit, threads, k.STRIP // 4, 4 * k.STRIP)
+        grain = grain_of(stop - start, unit, threads, k.STRIP)
         team(parts, options(start, threads), stop - start, grain, slots, threads)
 
 
@@ -256,7 +279,7 @@ def sigmoid(
     x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
 ) -> None:
     """See :func:`fastbce._reference.sigmoid`."""
-    if plain and x.size < SMALL:
+    if plain and _alone(x.size, dtype, MIN_PER_THREAD):
         k.sigmoid_block(x.ravel(), out.ravel())
         return
     arrays, dtype = _as_bits(dtype, x, out)
@@ -267,6 +290,7 @@ def sigmoid(
         dtype,
         _no_options,
         x.size,
+        MIN_PER_THREAD,
         plain=plain,
         aliased=aliased,
     )
@@ -281,7 +305,7 @@ def sigmoid_backward(
     aliased: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid_backward`."""
-    if plain and output.size < SMALL:
+    if plain and _alone(output.size, dtype, MIN_LIGHT_PER_THREAD):
         k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
         return
     arrays, dtype = _as_bits(dtype, dvalues, output, out)
@@ -292,6 +316,7 @@ def sigmoid_backward(
         dtype,
         _no_options,
         output.size,
+        MIN_LIGHT_PER_THREAD,
         plain=plain,
         aliased=aliased,
     )
@@ -360,7 +385,9 @@ def _reduce(
     if labels.dtype.char == "?":
         # Bool has the layout of uint8: one compiled kernel serves both.
         labels = labels.view(np.uint8)
-    if plain and n < SMALL and not samples:
+    light = family is _CLIPPED and loss is None and not total
+    least = MIN_LIGHT_PER_THREAD if light else MIN_PER_THREAD
+    if plain and not samples and _alone(n, dtype, least):
         x, y, flat = scores, labels, (loss, *derivatives)
         if x.ndim > 1:
             x, y = x.ravel(), y.ravel()
@@ -416,6 +443,7 @@ def _reduce(
             dtype,
             sum_options,
             n,
+            least,
             unit=span,
             ordered=True,
             plain=plain,
@@ -431,6 +459,7 @@ def _reduce(
             dtype,
             lambda start, threads: options,
             n,
+            least,
             plain=plain,
             aliased=aliased,
         )
@@ -450,6 +479,7 @@ def _reduce(
         dtype,
         row_options,
         n,
+        least,
         unit=outputs,
         ordered=True,
         plain=plain,

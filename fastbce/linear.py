@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from . import _linear_reference
 from ._config import active_backend, fall_back_to_numpy
+from ._interrupts import held_back
 from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
@@ -24,7 +25,8 @@ def linear_backend() -> ModuleType:
         return _linear_reference
     if _engine is None:
         try:
-            from . import _linear
+            with held_back():
+                from . import _linear
         except ImportError as error:
             fall_back_to_numpy(error)
             return _linear_reference

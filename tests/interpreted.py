@@ -186,7 +186,7 @@ def main() -> None:
     _kernels.PEEK = 2
     for lanes, small in ((1, 8), (512, 1 << 15)):
         _kernels.LANES, _kernels.STRIP = lanes, _kernels.TERMS * lanes
-        _engine.SMALL = small
+        _engine.MIN_PER_THREAD = _engine.MIN_LIGHT_PER_THREAD = 2 * small  # of float32
         _engine._scratch = _engine._Scratch()
         for dtype in (np.float32, np.float64):
             with np.errstate(all="ignore"):  # scalars warn where compiled code does not

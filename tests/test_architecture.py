@@ -24,7 +24,7 @@ TESTS = Path(__file__).parent
 
 # file -> what it may import beside the standard library: on loading, and later inside functions
 IMPORTS: dict[str, tuple[set[str], set[str]]] = {
-    "__init__": ({"functional", "layers", "linear", "_config"}, set()),
+    "__init__": ({"functional", "layers", "linear", "_config", "_warmup"}, set()),
     "__main__": ({"cli"}, set()),
     "cli": ({"fastbce"}, {"_cli_fit", "_config", "_machine", "bench", "demo", "tables"}),
     "_cli_fit": (
@@ -35,16 +35,21 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "_model_file": ({"_validate", "tables", "numpy"}, set()),
     "tables": ({"_validate", "numpy"}, {"pyarrow"}),
     "layers": ({"functional", "numpy"}, set()),
-    "functional": ({"_validate", "_config", "_reference", "numpy"}, {"_engine", "linear"}),
+    "functional": (
+        {"_validate", "_config", "_interrupts", "_reference", "numpy"},
+        {"_engine"},
+    ),
+    "_warmup": ({"functional", "linear", "numpy"}, set()),
     "_validate": ({"numpy"}, set()),
-    "_config": (set(), {"numba"}),
+    "_config": ({"_interrupts"}, {"numba"}),
+    "_interrupts": (set(), set()),
     "_engine": ({"_schedule", "_kernels", "_team", "_config", "_validate", "numpy"}, set()),
     "_schedule": ({"_team", "numpy"}, set()),
-    "_cache": ({"numba"}, set()),
+    "_cache": ({"_interrupts", "numba"}, set()),
     "_team": ({"_cache", "numba", "llvmlite"}, set()),
     "_kernels": ({"_cache", "_team", "numba", "numpy"}, set()),
     "_reference": ({"_validate", "numpy"}, set()),
-    "linear": ({"_validate", "_config", "_linear_reference", "numpy"}, {"_linear"}),
+    "linear": ({"_validate", "_config", "_interrupts", "_linear_reference", "numpy"}, {"_linear"}),
     "_linear": (
         {"_schedule", "_linear_kernels", "_engine", "_team", "_vectors", "_config", "_validate"}
         | {"numpy"},

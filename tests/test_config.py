@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -265,23 +266,26 @@ def test_after_warmup_no_call_compiles(python: Python) -> None:
     script = """
 import numpy as np, fastbce
 from fastbce import _kernels
-fastbce.warmup()
+fastbce.warmup(verbose=True)
 count = lambda: sum(len(f.signatures) for f in vars(_kernels).values() if hasattr(f, "signatures"))
 before = count()
+fastbce.set_num_threads(2)
 for dtype in (np.float32, np.float64):
-    x = np.full(100, 0.25, dtype)
-    fastbce.sigmoid(x), fastbce.sigmoid_backward(x, x)
-    for labels in (x, x.astype(np.int64), x > 1):
-        for function in (
-            fastbce.bce_loss, fastbce.bce_gradient, fastbce.bce_loss_gradient,
-            fastbce.bce_with_logits_loss, fastbce.bce_with_logits_gradient,
-            fastbce.bce_with_logits_loss_gradient, fastbce.bce_with_logits_gradient_hessian,
-            fastbce.bce_with_logits_loss_gradient_hessian,
-        ):
-            function(x, labels)
+    for n in (100, 1_200_000):
+        x = np.full(n, 0.25, dtype)
+        fastbce.sigmoid(x), fastbce.sigmoid_backward(x, x)
+        for labels in (x, x.astype(np.int64), x > 1):
+            for function in (
+                fastbce.bce_loss, fastbce.bce_gradient, fastbce.bce_loss_gradient,
+                fastbce.bce_with_logits_loss, fastbce.bce_with_logits_gradient,
+                fastbce.bce_with_logits_loss_gradient, fastbce.bce_with_logits_gradient_hessian,
+                fastbce.bce_with_logits_loss_gradient_hessian,
+            ):
+                function(x, labels)
 assert count() == before > 0
 """
-    python(script, FASTBCE_BACKEND="")
+    done = python(script, FASTBCE_BACKEND="")
+    assert re.search(r"fastbce kernels \d+/\d+: bce_loss float32 bool", done.stderr)
 
 
 @pytest.mark.slow

@@ -333,6 +333,17 @@ def test_out_in_the_bytes_of_labels_of_another_size() -> None:
     assert not memory.any()
 
 
+def test_an_overlap_that_takes_minutes_to_find_is_refused() -> None:
+    memory, shape = np.zeros(8_000_000, np.float32), (39, 38, 58, 47, 40)
+    strides = (54662, 10379, 27104, 28272, 57665), (41127, 14749, 7403, 51028, 42891)
+    x, out = (
+        np.lib.stride_tricks.as_strided(memory[i:], shape, [4 * s for s in some])
+        for i, some in zip((0, 5), strides, strict=True)
+    )
+    with pytest.raises(ValueError, match="out= overlaps an input"):
+        fastbce.sigmoid(x, out=out)
+
+
 def test_neighbours_in_memory_do_not_overlap() -> None:
     """Columns of one array lie between each other without sharing an element."""
     both = np.zeros((N, 2), np.float32)

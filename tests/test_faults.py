@@ -21,6 +21,7 @@ import fastbce
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     Python = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -100,6 +101,33 @@ assert results() == expected
 @needs_fork
 def test_fork_while_other_threads_are_in_kernels(python: Python) -> None:
     fork_inside_kernels(python, 15, 120)
+
+
+@needs_fork
+def test_fork_while_another_thread_compiles(python: Python, tmp_path: Path) -> None:
+    script = """
+from fastbce import _engine  # imports Numba
+started = threading.Event()
+
+def compile_all():
+    started.set()
+    fastbce.warmup()
+
+thread = threading.Thread(target=compile_all)
+thread.start()
+started.wait()
+codes = []
+for pause in (0.05, 0.3, 0.3):
+    time.sleep(pause)
+    codes.append(fork_and_check())
+    assert thread.is_alive()
+assert codes == [0, 0, 0], codes
+os._exit(0)  # the rest of the compilation is of no interest
+"""
+    # No kernel is compiled yet, in the parent and in its children.
+    preamble = PREAMBLE.replace("expected = results()", "")
+    check = FORK.replace("results() == expected and results() == expected", "bool(results())")
+    python(preamble + check + script, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 @needs_fork
@@ -326,6 +354,27 @@ for attempt in range(3):
     assert results() == expected
 """
     python(PREAMBLE + LONG_CALLS[kind] + script, timeout=90)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
+@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.5, 0.9])
+def test_ctrl_c_while_kernels_are_compiled(seconds: float, python: Python, tmp_path: Path) -> None:
+    """It waits for the end of an import or a compilation, which would leave Numba broken."""
+    script = f"""
+signal.signal(signal.SIGINT, signal.default_int_handler)
+threading.Timer({seconds}, os.kill, (os.getpid(), signal.SIGINT)).start()
+try:
+    while True:
+        results()
+except KeyboardInterrupt:
+    pass
+expected = results()
+with fastbce.use_backend("numpy"):
+    loss = fastbce.bce_with_logits_loss(z, y)
+assert abs(expected[1] - loss) < 1e-6 * loss
+"""
+    preamble = PREAMBLE.replace("expected = results()", "")
+    python(preamble + script, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 # --- memory -------------------------------------------------------------------------------------

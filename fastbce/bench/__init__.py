@@ -4,6 +4,6 @@
 ``timing`` runs them in turns, ``report`` prints, plots and writes what came out.
 """
 
-from ._run import run_bench
+from ._run import SIZES, run_bench
 
-__all__ = ["run_bench"]
+__all__ = ["SIZES", "run_bench"]

@@ -82,11 +82,11 @@ def run_bench(
             data = Data.make(n, dtype)
             for operation in OPERATIONS:
                 progress.update(task, description=f"{operation.name}, {n:,} {dtype.__name__}")
-                check(operation, data)
+                error = check(operation, data)
                 for reuse in (False, True):
                     if not reuse or operation.writes:
                         row = _measure(operation, data, reuse, peers, count, rounds, result)
-                        result["rows"].append(row)
+                        result["rows"].append(row | {"error": error})
                     progress.advance(task)
             del data
             gc.collect()

@@ -80,7 +80,7 @@ def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], 
 
     def run() -> None:
         threads = get_num_threads() if n >= 2 * k.STRIP else 1
-        grain = grain_of(n, k.STRIP, threads, k.STRIP // 4, 4 * k.STRIP)
+        grain = grain_of(n, k.STRIP, threads, k.STRIP)
         team((*inputs, *outputs), options, n, grain, crew(threads), threads)
 
     return run

@@ -1,0 +1,90 @@
+"""Pay for the kernels before they are needed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from . import functional as f
+from .linear import linear_bce_hessian, linear_bce_loss_gradient
+
+Call = tuple[str, Callable[[], Any]]
+
+LOSSES: tuple[Callable[..., Any], ...] = (
+    f.bce_loss,
+    f.bce_gradient,
+    f.bce_loss_gradient,
+    f.bce_with_logits_loss,
+    f.bce_with_logits_gradient,
+    f.bce_with_logits_loss_gradient,
+    f.bce_with_logits_gradient_hessian,
+    f.bce_with_logits_loss_gradient_hessian,
+)
+# Those that return a loss have a kernel of their own for the losses of the elements.
+ELEMENTS = tuple(function for function in LOSSES if "_loss" in function.__name__)
+
+
+def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:
+    """Compile, or load from the cache, the kernels of every function for float32 and float64.
+
+    The first call of a function otherwise pays for its kernel: a fraction of a second to compile,
+    less to load. Calls of any length with labels of the scores' own dtype, int64 and bool are
+    covered, without weights, with the reductions "mean", "sum" and "none".
+
+    Parameters
+    ----------
+    linear : bool, default False
+        Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
+        :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and
+        coefficients of the dtype of `X`: some seconds for each kernel.
+    verbose : bool, optional
+        Whether to say on the standard error what is being prepared; by default where that is a
+        terminal.
+    """
+    show = sys.stderr.isatty() if verbose is None else verbose
+    calls = [*_calls(), *(_linear_calls() if linear else ())]
+    for done, (text, call) in enumerate(calls, 1):
+        if show:
+            line = f"fastbce kernels {done}/{len(calls)}: {text}"
+            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
+        call()
+    if show:
+        print(file=sys.stderr)
+
+
+def _labels_of(x: Any) -> list[Any]:
+    return [x, np.zeros(x.shape, np.int64), np.zeros(x.shape, np.bool_)]
+
+
+def _calls() -> Iterator[Call]:
+    for dtype in (np.float32, np.float64):
+        x = np.full(2, 0.25, dtype)
+        shared = x.copy()
+        # Short plain arrays take the short way in; others that of arrays that threads share.
+        shared.flags.writeable = False
+        for scores in (x, shared):
+            yield f"sigmoid {dtype.__name__}", partial(f.sigmoid, scores)
+            yield f"sigmoid_backward {dtype.__name__}", partial(f.sigmoid_backward, scores, scores)
+            for labels in _labels_of(x):
+                for function in LOSSES:
+                    yield _text(function, dtype, labels), partial(function, scores, labels)
+                for function in ELEMENTS:
+                    call = partial(function, scores, labels, reduction="none")
+                    yield _text(function, dtype, labels), call
+
+
+def _linear_calls() -> Iterator[Call]:
+    for dtype in (np.float32, np.float64):
+        X, coef = np.full((2, 3), 0.25, dtype), np.zeros(3, dtype)
+        for labels in _labels_of(X[:, 0].copy()):
+            call = partial(linear_bce_loss_gradient, X, labels, coef)
+            yield _text(linear_bce_loss_gradient, dtype, labels), call
+        yield f"linear_bce_hessian {dtype.__name__}", partial(linear_bce_hessian, X, coef)
+
+
+def _text(function: Any, dtype: Any, labels: Any) -> str:
+    return f"{function.__name__} {dtype.__name__} {labels.dtype}"
