@@ -16,9 +16,13 @@ from ._vectors import BYTES
 
 __all__ = ["COMPILED", "linear"]
 
-# Bytes of X in a block of rows: it is read twice, the second time from the second-level cache.
-BLOCK_BYTES = 1 << 17
-MIN_ROWS, MAX_ROWS = 16, 512
+# Bytes of X in a block of rows: it is read twice, the second time from the second-level cache. Half
+# as many bytes and rows take 2-7 % longer, a quarter up to 15.
+BLOCK_BYTES = 1 << 18
+MIN_ROWS, MAX_ROWS = 16, 1024
+# Where the Gram matrix is wanted too, a block has fewer rows: copies of it stay in the first-level
+# cache (500,000 x 128 float32 on one thread: 90 ms instead of 125).
+GRAM_ROWS = 64
 # Columns of a Fortran-ordered X are read in runs of at least so many rows: a page.
 MIN_COLUMN_RUN = 1024
 # Sums of spans that are kept until the end, in float64 elements: 1 MiB.
@@ -103,11 +107,13 @@ def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
     return flat, lead, by_column
 
 
-def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None) -> int:
+def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None, gram: bool) -> int:
+    if gram and by_column is None:
+        return GRAM_ROWS
     rows = BLOCK_BYTES // (max(columns, 1) * itemsize)
     if by_column is not None:
         rows = max(rows, MIN_COLUMN_RUN)
-    return max(MIN_ROWS, min(rows, MAX_ROWS if by_column is None else 4 * MAX_ROWS)) // 16 * 16
+    return max(MIN_ROWS, min(rows, MAX_ROWS if by_column is None else 2 * MAX_ROWS)) // 16 * 16
 
 
 def _run(
@@ -124,7 +130,7 @@ def _run(
 ) -> tuple[float, Array, Array | None]:
     """Run the pass over X in memory; the partition into spans depends on its shape alone."""
     n, columns = y.size, coef.size
-    rows = _rows_of_a_block(columns, x.itemsize, by_column)
+    rows = _rows_of_a_block(columns, x.itemsize, by_column, gram is not None)
     spans = max(16, min(MAX_SPANS, MAX_TOTALS // (columns + 2)))
     span = rows * -(-n // (rows * spans))
     totals = np.empty((-(-n // span), columns + 2))
