@@ -7,46 +7,28 @@ float64 for float32. Sampled unless said otherwise; the slow tests go through al
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mpmath
 import numpy as np
 import pytest
 from cases import BY_NAME, CASES, EPS, ORACLES, Array, Case, clip_bounds
 from checks import FAMILIES, assert_close, both_dtypes, both_families, same_bits
+from worst_errors import SAMPLES, SWEPT, bit_patterns, errors_of, sweep, too_large
 
 import fastbce
 from fastbce import _kernels
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 NAN, INF = math.nan, math.inf
-every_family = pytest.mark.parametrize(
-    "case", [BY_NAME["sigmoid"], *FAMILIES], ids=lambda case: case.kind
-)
+every_family = pytest.mark.parametrize("case", SWEPT, ids=lambda case: case.kind)
 needs_long_double = pytest.mark.skipif(
     np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than float64 here"
 )
 
 
-def assert_accurate(case: Case, x: Array, wide: Any) -> None:
+def assert_accurate(case: Case, x: Array) -> None:
     """Check all elements of `x` as first argument, with both hard labels."""
-    for label in (0, 1) if case.is_loss else (None,):
-        arguments = (x,) if label is None else (x, np.full(x.shape, label, x.dtype))
-        results = case(*arguments, **({} if label is None else {"reduction": "none"}))
-        exact = case.exact(*arguments, wide=wide)
-        for name, actual, value in zip(case.results, results, exact, strict=True):
-            assert_close(actual, value, case.ulp(name, x.dtype), f"{name}, label {label}")
-            if name in ("loss", "hessian"):
-                assert not np.any(actual < 0)
-
-
-def bit_patterns(start: int, stop: int, step: int) -> Iterator[Array]:
-    """Yield float32 numbers by their bits, some millions at a time."""
-    block = step << 21
-    for first in range(start, stop, block):
-        yield np.arange(first, min(first + block, stop), step, dtype=np.uint32).view(np.float32)
+    assert not too_large(case, x.dtype, errors_of(case, x))
 
 
 # --- elements -----------------------------------------------------------------------------------
@@ -56,45 +38,13 @@ def bit_patterns(start: int, stop: int, step: int) -> Iterator[Array]:
 def test_float32_across_all_bit_patterns(case: Case) -> None:
     with np.errstate(invalid="ignore"):  # signalling NaN
         for x in bit_patterns(11, 2**32, 509):
-            assert_accurate(case, x, np.float64)
+            assert_accurate(case, x)
 
 
 @every_family
 @pytest.mark.slow
 def test_float32_every_bit_pattern(case: Case) -> None:
-    with np.errstate(invalid="ignore"):
-        for x in bit_patterns(0, 2**32, 1):
-            assert_accurate(case, x, np.float64)
-
-
-def neighbours(centres: Array, width: int = 3) -> Array:
-    """Return each number with those next to it."""
-    steps = np.arange(-width, width + 1)
-    bits = centres.astype(np.float64).view(np.int64)
-    return (bits[:, None] + steps).view(np.float64).ravel()
-
-
-def adversarial() -> Array:
-    """Return float64 numbers where the kernels change what they do, or lose the most."""
-    octaves = np.arange(1, 1077)
-    half_octaves = (octaves - 0.5) * math.log(2)  # the exponential's range reduction switches
-    powers = np.ldexp(1.0, np.arange(-1073, 11))
-    roots = np.ldexp(math.sqrt(0.5), np.arange(-30, 5))  # so does the logarithm's
-    limits = np.array([EPS, 1 - EPS, 36.7, 37.5, 708.4, 709.8, 744.4, 745.13, 746.0, 1e30])
-    near = np.concatenate([half_octaves, octaves * math.log(2), powers, roots, 1 - roots, limits])
-    positive = neighbours(near[near > 0])
-    return np.concatenate([positive, -positive])
-
-
-SAMPLES: dict[str, Callable[[np.random.Generator, int], Array]] = {
-    "adversarial": lambda rng, n: adversarial(),
-    "bits": lambda rng, n: rng.integers(0, 2**64, n, dtype=np.uint64).view(np.float64),
-    "octaves": lambda rng, n: np.ldexp(rng.uniform(-2, 2, n), rng.integers(-40, 10, n)),
-    "tail": lambda rng, n: rng.uniform(-746, -30, n),
-    "middle": lambda rng, n: rng.uniform(-8, 8, n),
-    "unit": lambda rng, n: rng.random(n),
-    "near one": lambda rng, n: 1 - np.ldexp(rng.uniform(1, 2, n), rng.integers(-25, 0, n)),
-}
+    assert not too_large(case, np.float32, sweep(case, np.float32))
 
 
 @needs_long_double
@@ -102,17 +52,14 @@ SAMPLES: dict[str, Callable[[np.random.Generator, int], Array]] = {
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_float64(case: Case, sample: str, rng: np.random.Generator) -> None:
     with np.errstate(invalid="ignore"):
-        assert_accurate(case, SAMPLES[sample](rng, 200_000), np.longdouble)
+        assert_accurate(case, SAMPLES[sample](rng, 200_000))
 
 
 @needs_long_double
 @every_family
 @pytest.mark.slow
-def test_float64_a_thousand_million_points(case: Case, rng: np.random.Generator) -> None:
-    with np.errstate(invalid="ignore"):
-        for _ in range(200):
-            for draw in SAMPLES.values():
-                assert_accurate(case, draw(rng, 1_000_000), np.longdouble)
+def test_float64_a_thousand_million_points(case: Case) -> None:
+    assert not too_large(case, np.float64, sweep(case, np.float64))
 
 
 @needs_long_double
