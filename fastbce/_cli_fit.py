@@ -106,6 +106,14 @@ def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feat
     return X, labels, features, classes
 
 
+def _check_out(path: Path | None) -> None:
+    """Refuse a file that cannot be written before any work is done."""
+    if path is not None and path.is_dir():
+        raise TableError(f"--out {path} is a directory; name a file in it")
+    if path is not None and not path.parent.is_dir():
+        raise TableError(f"--out {path}: there is no such directory")
+
+
 def _missing_text(data: Path, complete: Array) -> str:
     missing, row = np.count_nonzero(~complete), int(np.argmin(complete)) + 1
     return f"{data}: values are missing in {missing} of the rows, the first is row {row}"
@@ -124,9 +132,9 @@ def run_fit(arguments: argparse.Namespace) -> None:
     TableError
         If the data cannot be used.
     """
-    for path in (arguments.out, arguments.plot):
-        if path is not None and not (path.parent if path is arguments.out else path).is_dir():
-            raise TableError(f"{path}: there is no such directory")
+    _check_out(arguments.out)
+    if arguments.plot is not None and not arguments.plot.is_dir():
+        raise TableError(f"--plot {arguments.plot}: there is no such directory")
     X, y, features, classes = _read_design(arguments)
     names = [name for feature in features for name in feature.outputs]
     hidden = _held_out(len(y), arguments.test_size, arguments.seed)
@@ -213,8 +221,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     TableError
         If the model or the data cannot be used.
     """
-    if arguments.out is not None and not arguments.out.parent.is_dir():
-        raise TableError(f"{arguments.out}: there is no such directory")
+    _check_out(arguments.out)
     model = load_model(arguments.model)
     with _step(f"reading {arguments.data}"):
         table = read_table(arguments.data, [feature.name for feature in model.features])

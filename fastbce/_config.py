@@ -17,6 +17,8 @@ from pathlib import Path
 from ._interrupts import held_back
 
 BACKENDS = ("numba", "numpy")
+# What importing a Numba that does not work raises: OSError if LLVM's library cannot be loaded.
+BROKEN = (ImportError, OSError)
 
 _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", default=None)
 _one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
@@ -36,7 +38,7 @@ def _require(name: str) -> None:
         try:
             with held_back():
                 import numba  # noqa: F401
-        except ImportError as error:
+        except BROKEN as error:
             raise ImportError(
                 f"the 'numba' backend needs a working Numba ({error}); "
                 "install it, or choose set_backend('numpy')"
@@ -102,7 +104,7 @@ def _initial_backend() -> str:
     return _default_backend
 
 
-def fall_back_to_numpy(reason: ImportError) -> None:
+def fall_back_to_numpy(reason: Exception) -> None:
     """Serve every later call with NumPy, and say so once."""
     global _default_backend
     _default_backend = "numpy"

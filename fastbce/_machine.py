@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastbce._config import active_backend, get_num_threads
+from fastbce._config import BROKEN, active_backend, get_num_threads
 
 
 def _cpuinfo() -> list[dict[str, str]]:
@@ -77,7 +77,7 @@ def kernel_state() -> str:
     """
     try:
         from fastbce import _cache, _kernels
-    except ImportError:
+    except BROKEN:
         return "not available"
     stamp = _cache.source_stamp()
     directories = {

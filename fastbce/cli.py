@@ -7,6 +7,7 @@ any extra.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ EXIT_OK = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
+EXIT_BROKEN_PIPE = 141
 
 
 class CommandError(Exception):
@@ -273,13 +275,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     -------
     int
         0 on success, 1 where a check of the command itself failed, 2 for bad input or a missing
-        extra, 130 after Ctrl-C.
+        extra, 130 after Ctrl-C, 141 where the reader of the output has gone.
     """
     arguments = _build_parser().parse_args(argv)
     command: Command = arguments.command
     try:
         _check_settings()
-        return command.run(arguments)
+        status = command.run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Who read the output has seen enough. Without this, closing it would complain once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_BROKEN_PIPE
     except (CommandError, OSError) as error:
         message = str(error)
     except ModuleNotFoundError as error:
@@ -290,5 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         message = f"{missing} is not installed: pip install 'fastbce[{command.extra}]'"
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+    else:
+        return status
     print(f"fastbce {command.name}: {message}", file=sys.stderr)
     return EXIT_BAD_INPUT

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _reference
-from ._config import active_backend, fall_back_to_numpy
+from ._config import BROKEN, active_backend, fall_back_to_numpy
 from ._interrupts import held_back
 from ._validate import (
     Array,
@@ -60,7 +60,7 @@ def _backend() -> ModuleType:
         try:
             with held_back():
                 from . import _engine as engine
-        except ImportError as error:
+        except BROKEN as error:
             fall_back_to_numpy(error)
             return _reference
         _engine = engine

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _linear_reference
-from ._config import active_backend, fall_back_to_numpy
+from ._config import BROKEN, active_backend, fall_back_to_numpy
 from ._interrupts import held_back
 from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
 
@@ -27,7 +27,7 @@ def linear_backend() -> ModuleType:
         try:
             with held_back():
                 from . import _linear
-        except ImportError as error:
+        except BROKEN as error:
             fall_back_to_numpy(error)
             return _linear_reference
         # The vectors exist in compiled code alone.

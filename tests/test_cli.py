@@ -48,6 +48,28 @@ def test_info_names_machine_versions_and_kernels(capsys: pytest.CaptureFixture[s
         assert part in line
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes break differently there")
+def test_a_reader_that_goes_is_no_error() -> None:
+    script = "import sys; from fastbce.cli import main; sys.exit(main(['info']))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", "input()\n" + script],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    process.stdin.write("\n")
+    process.stdin.close()
+    assert process.stderr.read() == ""
+    process.stderr.close()
+    assert process.wait(60) == 141
+
+
 def test_kernel_state_is_one_of_three() -> None:
     assert _machine.kernel_state() in {"cached", "cold", "not available"}
 

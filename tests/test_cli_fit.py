@@ -301,6 +301,7 @@ def test_arguments_that_do_not_fit_the_data(
         (["--positive", "maybe"], "'no' and 'yes'"),
         (["--test-size", "0.001"], "--test-size"),
         (["--out", tmp_path / "nowhere" / "model.json"], "no such directory"),
+        (["--out", tmp_path], "is a directory"),
         (["--plot", tmp_path / "nowhere"], "no such directory"),
     ):
         assert text in refused(capsys, fit(data, *options))

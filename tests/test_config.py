@@ -132,7 +132,7 @@ import sys, warnings
 class Blocker:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] == {blocked!r}:
-            raise ImportError("blocked " + name)
+            raise {error}("blocked " + name)
 
 sys.meta_path.insert(0, Blocker())
 import numpy as np
@@ -141,9 +141,12 @@ import fastbce
 
 
 @pytest.mark.parametrize("blocked", ["numba", "llvmlite"])
-def test_without_numba_numpy_serves_and_says_so_once(blocked: str, python: Python) -> None:
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_without_numba_numpy_serves_and_says_so_once(
+    blocked: str, error: str, python: Python
+) -> None:
     script = (
-        BLOCK.format(blocked=blocked)
+        BLOCK.format(blocked=blocked, error=error)
         + f"""
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
@@ -171,7 +174,9 @@ assert fastbce.sigmoid(0.0) == 0.5
 
 
 def test_the_warning_points_at_the_caller(python: Python) -> None:
-    script = BLOCK.format(blocked="numba") + "fastbce.sigmoid(0.0)  # this line\n"
+    script = (
+        BLOCK.format(blocked="numba", error="ImportError") + "fastbce.sigmoid(0.0)  # this line\n"
+    )
     done = python(script, FASTBCE_BACKEND="")
     assert "<string>:" in done.stderr
     assert "functional.py" not in done.stderr
