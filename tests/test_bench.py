@@ -81,6 +81,17 @@ def test_the_figures_and_the_losses_as_files(
     assert "| sigmoid | 100 | float32 | fresh | 1e+03 ms" in whole
 
 
+def test_the_most_that_the_memory_allows_over_numpy(result: dict[str, Any]) -> None:
+    times = {"fresh": {"fastbce": 3.0, "NumPy": 12.0}, "reuse": {"fastbce": 2.0, "limit": 1.5}}
+    rows = [
+        {"operation": "sigmoid", "dtype": "float32", "n": 10**7, "policy": policy, "bytes": 1}
+        | {"times": {n: {"median": t, "low": t, "high": t} for n, t in some.items()}}
+        for policy, some in times.items()
+    ]
+    rows[1]["times"]["NumPy"] = rows[0]["times"]["NumPy"]
+    assert "| sigmoid | float32 | 6.0 | 8.0 |" in report.whole(result | {"rows": rows})
+
+
 _SLOW = {"fastbce": 1.0, "NumPy": 9.0, "JAX": 0.5}
 
 

@@ -80,6 +80,8 @@ def print_report(console: Any, result: dict[str, Any]) -> None:
         where = (row["operation"], f"{row['n']:,}", row["dtype"], row["policy"])
         table.add_row(*where, *_cells(row))
     console.print(table)
+    for line in startup_lines(result):
+        console.print(line, highlight=False)
     for name, reason in result["missing"].items():
         console.print(f"{name} is missing: {reason}", highlight=False)
     sentences = list(losses(result))
@@ -99,6 +101,8 @@ def plot(result: dict[str, Any], directory: Path) -> list[Path]:
     directory.mkdir(parents=True, exist_ok=True)
     paths = []
     names = sorted({row["operation"] for row in result["rows"]})
+    everybody = sorted({who for row in result["rows"] for who in row["times"]} - {OURS, LIMIT})
+    colours = {OURS: "black", **{who: f"C{i}" for i, who in enumerate(everybody)}}
     for dtype in ("float32", "float64"):
         rows = [r for r in result["rows"] if r["dtype"] == dtype and r["policy"] == "fresh"]
         figure, axes = plt.subplots(4, 3, figsize=(15, 16), sharex=True)
@@ -112,11 +116,13 @@ def plot(result: dict[str, Any], directory: Path) -> list[Path]:
                     markersize=3,
                     label=who,
                     linewidth=2.5 if who == OURS else 1,
-                    color="black" if who == OURS else None,
+                    color=colours[who],
                 )
             axis.set_title(name, fontsize=9)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=6)
+        for axis in axes.flat[len(names) :]:
+            axis.set_axis_off()
         for axis in axes[-1]:
             axis.set_xlabel("elements")
         for axis in axes[:, 0]:
@@ -180,11 +186,17 @@ def figures(result: dict[str, Any]) -> str:
             others = [name for name in row["times"] if name not in (OURS, LIMIT)]
             factors = (f"{_median(row, name) / _median(row, OURS):.1f}x {name}" for name in others)
             lines += ["", f"`{TRAINING_STEP}`, {row['dtype']}, fresh: {', '.join(factors)}."]
+    for line in startup_lines(result):
+        lines += ["", line]
+    return "\n".join([*lines, "", _count_of_losses(result), ""])
+
+
+def startup_lines(result: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each state of the cache that a new process may find."""
     for state, t in result["startup"].items():
         importing = f"import {t['import'] * 1e3:.0f} ms on top of NumPy's {t['numpy'] * 1e3:.0f}"
         first = f"first result {t['first']:.2f} s, `warmup()` after it {t['warmup']:.1f} s"
-        lines += ["", f"New process, {state}: {importing}, {first}."]
-    return "\n".join([*lines, "", _count_of_losses(result), ""])
+        yield f"New process, {state}: {importing}, {first}."
 
 
 def _threads(result: dict[str, Any]) -> str:
@@ -204,6 +216,7 @@ def whole(result: dict[str, Any]) -> str:
     """Return all of a result as Markdown: the losses, one sentence each, and every row."""
     lines = [f"# {_threads(result)}", "", result["machine"], "", "## Where somebody is faster", ""]
     lines += [_count_of_losses(result), "", *(f"- {sentence}" for sentence in losses(result)), ""]
+    lines += _against_numpy(result)
     lines += [
         "## All rows",
         "",
@@ -214,6 +227,30 @@ def whole(result: dict[str, Any]) -> str:
         cells = [row["operation"], f"{row['n']:,}", row["dtype"], row["policy"], *_cells(row)]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _against_numpy(result: dict[str, Any]) -> list[str]:
+    """Return a table of what reusing results brings over NumPy's own way, and what it could."""
+    pairs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in result["rows"]:
+        if row["n"] == README_SIZE:
+            by_policy = pairs.setdefault((row["operation"], row["dtype"]), {})
+            by_policy[row["policy"]] = row
+    if not pairs:
+        return []
+    lines = [
+        "## Results reused here, NumPy's own way there",
+        "",
+        f"{README_SIZE:,} elements; the limit of the memory is the same in both columns.",
+        "",
+        "| operation | dtype | x NumPy | the most that the memory allows |",
+        "| --- | --- | --- | --- |",
+    ]
+    for (operation, dtype), by_policy in pairs.items():
+        own, best = _median(by_policy["fresh"], NUMPY), by_policy.get("reuse", by_policy["fresh"])
+        factors = [own / _median(best, OURS), own / _median(best, LIMIT)]
+        lines.append(f"| {operation} | {dtype} | {factors[0]:.1f} | {factors[1]:.1f} |")
+    return [*lines, ""]
 
 
 def write_readme(readme: Path, result: dict[str, Any]) -> None:
