@@ -52,7 +52,8 @@ def main() -> None:
             check=True,
         )
     rows = []
-    for name, compiled in json.loads(done.stdout).items():
+    blocks = {n: c for n, c in json.loads(done.stdout).items() if n.endswith("_block")}
+    for name, compiled in blocks.items():
         pattern = PACKED_INTEGER if name in INTEGER_LOOPS else PACKED
         for signature, assembly in compiled:
             loops = [loop for loop in innermost_loops(assembly) if loop.count(pattern)]
