@@ -17,15 +17,13 @@ import numpy as np
 
 from . import _kernels as k
 from ._config import get_num_threads
-from ._schedule import crew, grain_of, worth_waking
+from ._schedule import crew, grain_of, threads_for
 from ._team import APART
 from ._validate import Array, overlap
 
 # Bytes of scores that a thread must have to pay for its hand-over: 8-20 us of its time. Those of
 # light operations, which do nothing but a few multiplications, take half as long.
 MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 17, 1 << 18
-# Times as many bytes as pay for a thread that is awake pay for one that must be woken.
-WAKING = 8
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
 # threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
 PIECE = 1 << 24
@@ -136,21 +134,13 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
-def _threads_for(n: int, dtype: np.dtype[Any], least: int) -> int:
-    """Return how many threads pay for so many scores, of which each must have `least` bytes."""
-    size = n * dtype.itemsize
-    if size < 2 * least:
-        return 1
-    threads = min(get_num_threads(), size // least)
-    return threads if threads > 1 and worth_waking(size >= WAKING * threads * least) else 1
-
-
 def _alone(n: int, dtype: np.dtype[Any], least: int) -> bool:
     """Tell whether the caller does all the work of plain arrays in one kernel call.
 
     Sharing it takes 3 us before the first element, and 10 if nothing is in the caches.
     """
-    return n <= PIECE and _threads_for(n, dtype, least) == 1
+    size = n * dtype.itemsize
+    return n <= PIECE and (size < 2 * least or threads_for(size, least, get_num_threads()) == 1)
 
 
 class _Family(NamedTuple):
@@ -254,7 +244,7 @@ def _share(
     ``options(start, threads)`` gives the kernel's further arguments for the piece from `start`.
     Pieces and the parts that threads take start at multiples of `unit`.
     """
-    threads = _threads_for(n, dtype, least)
+    threads = threads_for(n * dtype.itemsize, least, get_num_threads())
     slots = crew(threads)
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):

@@ -9,7 +9,7 @@ import numpy as np
 from . import _linear_kernels as k
 from ._config import get_num_threads
 from ._engine import _ArrayInterface, _Operand
-from ._schedule import crew
+from ._schedule import crew, threads_for
 from ._team import APART, COMPILED
 from ._validate import Array
 from ._vectors import BYTES
@@ -28,8 +28,8 @@ MIN_COLUMN_RUN = 1024
 # Sums of spans that are kept until the end, in float64 elements: 1 MiB.
 MAX_TOTALS = 1 << 17
 MAX_SPANS, MAX_GRAMS = 256, 8
-# Multiply-adds that a thread must have to pay for its hand-over.
-MIN_PER_THREAD = 1 << 15
+# Multiply-adds that a thread must have to pay for its hand-over, 10-15 us.
+MIN_PER_THREAD = 1 << 16
 # Elements of X that one kernel call covers for each thread, 10-30 ms: how long Ctrl-C waits.
 PIECE = 1 << 26
 # Elements of X that are converted at a time where the kernel cannot read it in place.
@@ -142,7 +142,8 @@ def _run(
         unit = gram_span = span * -(-len(totals) // MAX_GRAMS)
         grams = np.zeros((-(-n // gram_span), -(-(columns + 1) // 4) * 4 * stride))
 
-    threads = max(1, min(get_num_threads(), n * (columns + 8) // MIN_PER_THREAD, -(-n // unit)))
+    most = min(get_num_threads(), -(-n // unit))
+    threads = threads_for(n * (columns + 8), MIN_PER_THREAD, most)
     slots = crew(threads)
     work = np.empty((threads, 4, rows + APART), dtype)
     lanes_of_sums = np.empty((threads, 2, rows + APART))

@@ -19,8 +19,10 @@ import numpy as np
 
 from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
 
-# Seconds between the starts of two calls that belong to one row of calls.
+# Seconds between the starts of two calls of which the second closely follows the first.
 SOON = 200e-6
+# Times as much work as pays for a thread that is awake pays for one that must be woken.
+LONG = 8
 
 
 class _Team:
@@ -132,17 +134,20 @@ if hasattr(os, "register_at_fork"):
 _last_call = -math.inf
 
 
-def worth_waking(long: bool) -> bool:
-    """Tell whether a call should be shared: a `long` one, or one that closely follows another.
+def threads_for(work: int, least: int, most: int) -> int:
+    """Return how many threads pay, `most` or fewer, if each must have `least` of the work.
 
     A worker that sleeps joins 50 us later or more, and to wake it takes 10; without a call it goes
-    to sleep after about 100.
+    to sleep after about 100. So a call is shared if it is long, or closely follows another one.
     """
     global _last_call
+    threads = min(most, work // least)
+    if threads < 2:
+        return 1
     now = perf_counter()
     soon = now - _last_call < SOON
     _last_call = now
-    return soon or long
+    return threads if soon or work >= LONG * threads * least else 1
 
 
 def crew(threads: int) -> Any:

@@ -83,7 +83,7 @@ def test_the_figures_and_the_losses_as_files(
 
 def test_the_most_that_the_memory_allows_over_numpy(result: dict[str, Any]) -> None:
     times = {"fresh": {"fastbce": 3.0, "NumPy": 12.0}, "reuse": {"fastbce": 2.0, "limit": 1.5}}
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"operation": "sigmoid", "dtype": "float32", "n": 10**7, "policy": policy, "bytes": 1}
         | {"times": {n: {"median": t, "low": t, "high": t} for n, t in some.items()}}
         for policy, some in times.items()
