@@ -21,8 +21,8 @@ from ._schedule import crew, grain_of, threads_for
 from ._team import APART
 from ._validate import Array, overlap
 
-# Bytes of scores that a thread must have to pay for its hand-over: 8-20 us of its time. Those of
-# light operations, which do nothing but a few multiplications, take half as long.
+# Bytes of scores that a thread must have to pay for its hand-over, 5-20 us of its time; light
+# operations, a few multiplications an element, need twice as many.
 MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 17, 1 << 18
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
 # threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
@@ -134,13 +134,15 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
-def _alone(n: int, dtype: np.dtype[Any], least: int) -> bool:
+def _alone(scores: Array, least: int) -> bool:
     """Tell whether the caller does all the work of plain arrays in one kernel call.
 
     Sharing it takes 3 us before the first element, and 10 if nothing is in the caches.
     """
-    size = n * dtype.itemsize
-    return n <= PIECE and (size < 2 * least or threads_for(size, least, get_num_threads()) == 1)
+    size = scores.nbytes
+    if size < 2 * least:
+        return True
+    return scores.size <= PIECE and threads_for(size, least, get_num_threads()) == 1
 
 
 class _Family(NamedTuple):
@@ -269,8 +271,10 @@ def sigmoid(
     x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
 ) -> None:
     """See :func:`fastbce._reference.sigmoid`."""
-    if plain and _alone(x.size, dtype, MIN_PER_THREAD):
-        k.sigmoid_block(x.ravel(), out.ravel())
+    if plain and _alone(x, MIN_PER_THREAD):
+        if x.ndim > 1:
+            x, out = x.ravel(), out.ravel()
+        k.sigmoid_block(x, out)
         return
     arrays, dtype = _as_bits(dtype, x, out)
     _execute(
@@ -295,8 +299,10 @@ def sigmoid_backward(
     aliased: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid_backward`."""
-    if plain and _alone(output.size, dtype, MIN_LIGHT_PER_THREAD):
-        k.sigmoid_backward_block(dvalues.ravel(), output.ravel(), out.ravel())
+    if plain and _alone(output, MIN_LIGHT_PER_THREAD):
+        if output.ndim > 1:
+            dvalues, output, out = dvalues.ravel(), output.ravel(), out.ravel()
+        k.sigmoid_backward_block(dvalues, output, out)
         return
     arrays, dtype = _as_bits(dtype, dvalues, output, out)
     _execute(
@@ -377,7 +383,7 @@ def _reduce(
         labels = labels.view(np.uint8)
     light = family is _CLIPPED and loss is None and not total
     least = MIN_LIGHT_PER_THREAD if light else MIN_PER_THREAD
-    if plain and not samples and _alone(n, dtype, least):
+    if plain and not samples and _alone(scores, least):
         x, y, flat = scores, labels, (loss, *derivatives)
         if x.ndim > 1:
             x, y = x.ravel(), y.ravel()

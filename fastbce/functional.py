@@ -94,13 +94,15 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
 
     Notes
     -----
-    Maximum error: 2.0 ULP (float32), 1.7 ULP (float64). ``+inf -> 1``, ``-inf -> 0`` and
-    ``NaN -> NaN``.
+    Maximum error: 2.0 ULP (float32, all numbers), 1.8 ULP (float64, 10^9 of them).
+    ``+inf -> 1``, ``-inf -> 0`` and ``NaN -> NaN``.
     """
-    if is_plain(x) and (out is None or is_plain_out(out, x.shape, x.dtype, (x,))):
-        target = np.empty(x.shape, x.dtype) if out is None else out
-        _backend().sigmoid(x, target, x.dtype, True)
-        return target
+    if is_plain(x):
+        shape, dtype = x.shape, x.dtype
+        if out is None or is_plain_out(out, shape, dtype, (x,)):
+            target = np.empty(shape, dtype) if out is None else out
+            _backend().sigmoid(x, target, dtype, True)
+            return target
     x = as_array(x, "x")
     compute, result = float_dtypes(x)
     (target,), aliased, _ = _targets(out, (x.shape,), result, (x,))
@@ -190,10 +192,12 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     -----
     Maximum error: 2.0 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
     """
-    if is_plain(output) and is_plain_out(dvalues, output.shape, output.dtype):
-        dtype = output.dtype
-        if out is None or is_plain_out(out, output.shape, dtype, (dvalues, output)):
-            target = np.empty(output.shape, dtype) if out is None else out
+    if is_plain(output):
+        shape, dtype = output.shape, output.dtype
+        if is_plain_out(dvalues, shape, dtype) and (
+            out is None or is_plain_out(out, shape, dtype, (dvalues, output))
+        ):
+            target = np.empty(shape, dtype) if out is None else out
             _backend().sigmoid_backward(dvalues, output, target, dtype, True)
             return target
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")

@@ -119,8 +119,8 @@ started.wait()
 codes = []
 for pause in (0.05, 0.3, 0.3):
     time.sleep(pause)
-    codes.append(fork_and_check())
     assert thread.is_alive()
+    codes.append(fork_and_check())
 assert codes == [0, 0, 0], codes
 os._exit(0)  # the rest of the compilation is of no interest
 """

@@ -2,9 +2,10 @@
 
 ::
 
-    t(n, T) = call + (T - 1) handover + n max(k / T, b / B(T))
+    t(n, T) = call + [T > 1] share + (T - 1) handover + n max(k / T, b / B(T))
 
-`call` is a call of one element; `handover` what each further thread costs; `k` the seconds an
+`call` is a call of one element; `share` the longer way in of a call that is shared, and `handover`
+what each further thread costs; `k` the seconds an
 element takes one thread when everything is in its cache; `b` the bytes of an element that cross the
 memory bus when the arrays exceed the last-level cache, and `B(T)` the bytes a second that T threads
 get through it. `call` and `k` come from the sizes up to 10^5 on one thread, `B` from the twins at
@@ -19,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-HANDOVER = 0.5e-6
+SHARE, HANDOVER = 3e-6, 0.5e-6
 CACHE = 32e6  # bytes; between a quarter and twice of it the model is rough
 
 Row = dict[str, Any]
@@ -49,7 +50,8 @@ def predict(
 ) -> float:
     """Return the seconds of a call by the model."""
     memory = width / bytes_per_second if n * width > CACHE else 0.0
-    return call + (threads - 1) * HANDOVER + n * max(k / threads, memory)
+    sharing = SHARE + (threads - 1) * HANDOVER if threads > 1 else 0.0
+    return call + sharing + n * max(k / threads, memory)
 
 
 def check(one: dict[str, Any], many: dict[str, Any]) -> str:
