@@ -19,8 +19,9 @@ import numpy as np
 
 from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
 
-# Seconds between the starts of two calls of which the second closely follows the first.
-SOON = 200e-6
+# Seconds between the starts of two calls of which the second closely follows the first, and how
+# many of them make a row that is likely to go on.
+SOON, ROW = 200e-6, 8
 # Times as much work as pays for a thread that is awake pays for one that must be woken.
 LONG = 4
 
@@ -131,23 +132,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_team)
 
 
-_last_call = -math.inf
+_last_call, _in_a_row = -math.inf, 0
 
 
 def threads_for(work: int, least: int, most: int) -> int:
     """Return how many threads pay, `most` or fewer, if each must have `least` of the work.
 
-    A worker that sleeps joins 50 us later or more, and to wake it takes 5 to 10; without a call
-    it goes to sleep after about 100. So a call is shared if it is long, or closely follows another.
+    A worker that sleeps joins 50 us later or more, and waking it costs the caller 10 and the next
+    calls some more; without a call it goes to sleep after about 100. So a call is shared if it is
+    long, or if as many as `ROW` before it followed each other closely.
     """
-    global _last_call
+    global _last_call, _in_a_row
     threads = min(most, work // least)
     if threads < 2:
         return 1
     now = perf_counter()
-    soon = now - _last_call < SOON
+    _in_a_row = _in_a_row + 1 if now - _last_call < SOON else 0
     _last_call = now
-    return threads if soon or work >= LONG * threads * least else 1
+    return threads if _in_a_row > ROW or work >= LONG * threads * least else 1
 
 
 def crew(threads: int) -> Any:
