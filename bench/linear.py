@@ -19,6 +19,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from threadpoolctl import threadpool_limits
 
 import fastbce
+from fastbce._cache import OPTIONS
 from fastbce._machine import machine_line
 from fastbce._schedule import crew
 from fastbce._team import sharing
@@ -33,7 +34,7 @@ LANES, APART, STRIP = 256, 4096, 1 << 15
 PAUSE = 0.05
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(nogil=True, **OPTIONS)
 def _read(index: Any, start: Any, x: Any, lanes: Any) -> None:
     mine = lanes[index]
     for s in range(0, x.size - LANES + 1, LANES):
@@ -45,7 +46,7 @@ def _read(index: Any, start: Any, x: Any, lanes: Any) -> None:
 _share = sharing(_read, indexed=True)
 
 
-@njit(error_model="numpy", nogil=True)
+@njit(nogil=True, **OPTIONS)
 def _read_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
     _share(arrays, options, n, grain, slots, threads)
 

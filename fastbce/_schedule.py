@@ -23,7 +23,7 @@ from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING,
 # many of them make a row that is likely to go on.
 SOON, ROW = 200e-6, 8
 # Times as much work as pays for a thread that is awake pays for one that must be woken.
-LONG = 4
+LONG = 7
 
 
 class _Team:
