@@ -19,10 +19,9 @@ import numpy as np
 
 from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
 
-# Seconds between the starts of two calls of which the second closely follows the first, and how
-# many of them make a row that is likely to go on.
-SOON, ROW = 200e-6, 8
-# Times as much work as pays for a thread that is awake pays for one that must be woken.
+# Seconds between the starts of two calls of which the second closely follows the first.
+SOON = 200e-6
+# Work, in what pays for a thread that is awake, that pays for waking one.
 LONG = 7
 
 
@@ -132,24 +131,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_team)
 
 
-_last_call, _in_a_row = -math.inf, 0
+_last_call, _work_in_a_row = -math.inf, 0.0
 
 
 def threads_for(work: int, least: int, most: int) -> int:
     """Return how many threads pay, `most` or fewer, if each must have `least` of the work.
 
-    A worker that sleeps joins 50 us later or more, and waking it costs the caller 10 and the next
-    calls some more; without a call it goes to sleep after about 100. So a call is shared if it is
-    long, or if as many as `ROW` before it followed each other closely.
+    A worker that sleeps joins 35-50 us later, and waking it costs the caller about 50 in all;
+    without a call it goes to sleep after about 100. So a call is shared if it is long, or if it and
+    those that it closely follows are, taken together: a row that could have been shared from its
+    start on is likely to go on.
     """
-    global _last_call, _in_a_row
+    global _last_call, _work_in_a_row
     threads = min(most, work // least)
     if threads < 2:
         return 1
     now = perf_counter()
-    _in_a_row = _in_a_row + 1 if now - _last_call < SOON else 0
+    share = work / (threads * least)
+    _work_in_a_row = share + (_work_in_a_row if now - _last_call < SOON else 0.0)
     _last_call = now
-    return threads if _in_a_row > ROW or work >= LONG * threads * least else 1
+    return threads if _work_in_a_row >= LONG else 1
 
 
 def crew(threads: int) -> Any:

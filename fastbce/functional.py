@@ -318,7 +318,7 @@ _SHARED_DOCS = {
     labels and 2.2 for soft ones, gradient 2.0 for hard labels, of the exact value at the clipped
     probability. A soft label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.""",
     "logits_accuracy": """loss 1.8 ULP for hard
-    labels and 2.1 for soft ones, gradient 1.7 for hard labels, Hessian 2.5. A soft label's
+    labels and 2.1 for soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's
     gradient is exact to 1 ULP of 1, since its two terms may cancel.""",
     "sums": """Sums are taken in an order that depends on the number of elements alone: the same
     bits for any number of threads and any memory layout.""",

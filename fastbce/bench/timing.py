@@ -39,8 +39,9 @@ def _seconds(call: Call, repeats: int) -> float:
 def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing]:
     """Time each call in each round, in rotating order, warm.
 
-    Before its sample everybody rests, and the call runs once untimed: what the one before it left
-    in the caches and in spinning threads is not its fault.
+    Before its sample everybody rests, and as many calls as a sample has run untimed: what the one
+    before it left in the caches and in spinning threads is not its fault, and its own threads are
+    awake. What the first calls after a pause cost is bench/handover.py's.
     """
     repeats, most = {}, {}
     for name, call in calls.items():
@@ -54,7 +55,7 @@ def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing
         for name in names[turn % len(names) :] + names[: turn % len(names)]:
             if len(samples[name]) < most[name]:
                 time.sleep(REST_SECONDS)
-                calls[name]()
+                _seconds(calls[name], repeats[name])
                 samples[name].append(_seconds(calls[name], repeats[name]))
     return {name: _summary(values) for name, values in samples.items()}
 

@@ -1,0 +1,67 @@
+"""How many threads a call gets, and in what parts they take it."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from fastbce import _schedule
+from fastbce._schedule import LONG, SOON, grain_of, threads_for
+
+LEAST = 1000
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Return the time that the rule sees, in a list of one; no call came before."""
+    now = [0.0]
+    monkeypatch.setattr(_schedule, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(_schedule, "_last_call", -math.inf)
+    return now
+
+
+def calls(clock: list[float], work: int, count: int, seconds: float, most: int = 2) -> list[int]:
+    """Return the threads of so many calls, each some time after the last."""
+    found = []
+    for _ in range(count):
+        clock[0] += seconds
+        found.append(threads_for(work, LEAST, most))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("work", "most", "threads"),
+    [
+        (2 * LEAST - 1, 8, 1),
+        (2 * LONG * LEAST, 2, 2),
+        (2 * LONG * LEAST - 1, 2, 1),
+        (10**9, 1, 1),
+        (10**9, 8, 8),
+    ],
+)
+def test_a_single_call_is_shared_if_it_is_long(
+    work: int, most: int, threads: int, clock: list[float]
+) -> None:
+    assert calls(clock, work, 1, SOON, most) == [threads]
+
+
+def test_a_row_is_shared_from_when_it_is_long(clock: list[float]) -> None:
+    assert calls(clock, 2 * LEAST, LONG + 2, SOON / 2) == [1] * (LONG - 1) + [2] * 3
+    assert calls(clock, 2 * LEAST, 3, 2 * SOON) == [1] * 3  # a pause ends it
+    assert calls(clock, 4 * LEAST, 4, SOON / 2) == [1, 1, 2, 2]  # the last of them counts already
+
+
+def test_calls_too_short_to_share_make_no_row(clock: list[float]) -> None:
+    assert calls(clock, 2 * LEAST - 1, 3 * LONG, SOON / 2) == [1] * 3 * LONG
+    assert calls(clock, 2 * LEAST, 1, SOON / 2) == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 64])
+@pytest.mark.parametrize("unit", [1, 64, 1000])
+@pytest.mark.parametrize("n", [1, 16_384, 10**6, 10**9])
+def test_grains_are_whole_units(n: int, unit: int, threads: int) -> None:
+    grain = grain_of(n, unit, threads, 16_384)
+    assert grain >= unit
+    assert grain % unit == 0
+    assert grain <= max(16 * 16_384, unit)
