@@ -25,7 +25,14 @@ from numba.core.compiler_lock import global_compiler_lock
 from ._interrupts import held_back
 
 # The files whose code is compiled into the kernels: a change in any of them makes all stale.
-SOURCES = ("_cache.py", "_kernels.py", "_linear_kernels.py", "_team.py", "_vectors.py")
+SOURCES = (
+    "_cache.py",
+    "_kernels.py",
+    "_linear_kernels.py",
+    "_stores.py",
+    "_team.py",
+    "_vectors.py",
+)
 
 # Division is IEEE division: a test for zero before each would keep loops scalar. Arrays are not
 # reference-counted, since the caller holds them: each slice would count up and down in a word that

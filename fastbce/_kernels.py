@@ -1,11 +1,11 @@
 """Every compiled function: scalar ``*_point`` functions, then the loops over 1-D arrays.
 
 How to read this file: a *point* function is the mathematics of one element; a *block* loop applies
-it to whole arrays; a *run* calls block loops strip by strip where something is summed; a *team*
-function shares a block or a run among threads. Outputs and options that are absent are passed as
-``None``, and Numba prunes their branches when it compiles, so one loop serves a whole family. A
-result that is to be written over the first input is passed as ``True``: a loop that gets one array
-twice cannot know that and falls back to single elements.
+it to whole arrays; a *run* calls block loops piece by piece, where something is summed or results
+go past the caches; a *team* function shares a run among threads. Outputs and options that are
+absent are passed as ``None``, and Numba prunes their branches when it compiles, so one loop serves
+a whole family. A result that is to be written over the first input is passed as ``True``: a loop
+that gets one array twice cannot know that and falls back to single elements.
 
 What keeps the loops packed (tests read the assembly): ``error_model="numpy"``, or each division's
 test for zero keeps a loop scalar (36 ms against 3.2 ms for 10^7 elements); no libm call; constants
@@ -27,6 +27,7 @@ from numba.extending import intrinsic, overload
 
 from ._cache import OPTIONS
 from ._cache import kernel as block
+from ._stores import fence, nearby, settle
 from ._team import APART, cut, sharing
 
 # Running sums kept side by side, 2-4 KiB: twice as many leave the first-level cache too little
@@ -501,33 +502,105 @@ def logits_block(
                 curvatures[i] = fma(-small, small, small) * weight
 
 
+# --- runs: loops over arrays of any length -------------------------------------------------------
+# `index` names this thread's spaces (see _stores), `first` the number of the first element.
+
+
+@point
+def step_of(spaces: Any, n: Any) -> Any:
+    """Return how many elements a loop handles at a time: as many as a space has, or all."""
+    return LANES if spaces.shape[0] > 0 else max(n, 1)
+
+
+@block
+def sigmoid_run(index: Any, first: Any, x: Any, out: Any, spaces: Any) -> None:
+    """Sigmoid."""
+    step = step_of(spaces, x.size)
+    for s in range(0, x.size, step):
+        e = min(s + step, x.size)
+        result = nearby(out, spaces, index, 0, s, e)
+        sigmoid_block(x[s:e], result)
+        settle(out, spaces, index, 0, s, e, 0, x.size)
+    fence(spaces)
+
+
+@block
+def sigmoid_backward_run(
+    index: Any, first: Any, dvalues: Any, output: Any, out: Any, spaces: Any
+) -> None:
+    """Gradient through the sigmoid."""
+    step = step_of(spaces, output.size)
+    for s in range(0, output.size, step):
+        e = min(s + step, output.size)
+        result = nearby(out, spaces, index, 0, s, e)
+        sigmoid_backward_block(dvalues[s:e], output[s:e], result)
+        settle(out, spaces, index, 0, s, e, 0, output.size)
+    fence(spaces)
+
+
 @block
 def clipped_run(
-    p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, scale: Any, faults: Any
+    index: Any,
+    first: Any,
+    p: Any,
+    y: Any,
+    w: Any,
+    loss: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    faults: Any,
+    spaces: Any,
 ) -> None:
     """Clipped loss and gradient, with one logarithm an element where the labels are hard."""
     if faults is not None:
         check_labels_block(y, faults)
-    if loss is None:
-        clipped_block(p, y, w, loss, grad, bounds, scale, None)
-    else:
-        for s in range(0, p.size, LANES):
-            e = min(s + LANES, p.size)
-            weights, values, g = cut(w, s, e), cut(loss, s, e), cut(grad, s, e)
-            if is_hard_block(y[s:e]):
-                clipped_block(p[s:e], y[s:e], weights, values, g, bounds, scale, True)
-            else:
-                clipped_block(p[s:e], y[s:e], weights, values, g, bounds, scale, None)
+    step = step_of(spaces, p.size) if loss is None else LANES
+    for s in range(0, p.size, step):
+        e = min(s + step, p.size)
+        weights = cut(w, s, e)
+        values = nearby(loss, spaces, index, 0, s, e)
+        slopes = nearby(grad, spaces, index, 1, s, e)
+        if loss is None:
+            clipped_block(p[s:e], y[s:e], weights, values, slopes, bounds, scale, None)
+        elif is_hard_block(y[s:e]):
+            clipped_block(p[s:e], y[s:e], weights, values, slopes, bounds, scale, True)
+        else:
+            clipped_block(p[s:e], y[s:e], weights, values, slopes, bounds, scale, None)
+        settle(loss, spaces, index, 0, s, e, 0, p.size)
+        settle(grad, spaces, index, 1, s, e, 0, p.size)
+    fence(spaces)
 
 
 @block
 def logits_run(
-    z: Any, y: Any, w: Any, loss: Any, grad: Any, hess: Any, scale: Any, faults: Any
+    index: Any,
+    first: Any,
+    z: Any,
+    y: Any,
+    w: Any,
+    loss: Any,
+    grad: Any,
+    hess: Any,
+    scale: Any,
+    faults: Any,
+    spaces: Any,
 ) -> None:
     """Loss of logits, gradient and Hessian of each element."""
     if faults is not None:
         check_labels_block(y, faults)
-    logits_block(z, y, w, loss, grad, hess, scale, None, None)
+    step = step_of(spaces, z.size)
+    for s in range(0, z.size, step):
+        e = min(s + step, z.size)
+        values = nearby(loss, spaces, index, 0, s, e)
+        slopes = nearby(grad, spaces, index, 1, s, e)
+        curvatures = nearby(hess, spaces, index, 2, s, e)
+        weights = cut(w, s, e)
+        logits_block(z[s:e], y[s:e], weights, values, slopes, curvatures, scale, None, None)
+        settle(loss, spaces, index, 0, s, e, 0, z.size)
+        settle(grad, spaces, index, 1, s, e, 0, z.size)
+        settle(hess, spaces, index, 2, s, e, 0, z.size)
+    fence(spaces)
 
 
 # --- sums: lanes, strips, spans ----------------------------------------------------------------
@@ -582,6 +655,7 @@ def clipped_sum_run(
     bounds: Any,
     scale: Any,
     faults: Any,
+    spaces: Any,
     partials: Any,
     span: Any,
     work: Any,
@@ -589,9 +663,9 @@ def clipped_sum_run(
 ) -> None:
     """Add the sum of the losses of each `span` elements to its place in `partials`.
 
-    The arrays hold the elements from number `first`; `index` names this thread's scratch space.
-    A product of probabilities needs one logarithm for 32 of them; soft labels and a tiny eps need
-    one each, and weights one or two. Whether labels are soft comes out of the product pass itself.
+    `index` names this thread's `work` and `lanes` too. A product of probabilities needs one
+    logarithm for 32 of them; soft labels and a tiny eps need one each, and weights one or two.
+    Whether labels are soft comes out of the product pass itself.
     """
     if faults is not None:
         check_labels_block(y, faults)
@@ -609,8 +683,9 @@ def clipped_sum_run(
                 found = 0
                 for s in range(start, stop, LANES):
                     e = min(s + LANES, stop)
-                    g = cut(grad, s, e)
+                    g = nearby(grad, spaces, index, 0, s, e)
                     found |= clipped_product_block(p[s:e], y[s:e], bounds, scale, running, g)
+                    settle(grad, spaces, index, 0, s, e, start, stop)
                 log_products_block(running)
                 soft = found != 0
             if soft:
@@ -618,17 +693,32 @@ def clipped_sum_run(
                 products[:] = 0
                 for s in range(start, stop, LANES):
                     e = min(s + LANES, stop)
-                    g = cut(grad, s, e)
+                    g = nearby(grad, spaces, index, 0, s, e)
                     clipped_soft_block(p[s:e], y[s:e], bounds, scale, linear, products, g)
+                    settle(grad, spaces, index, 0, s, e, start, stop)
                 softplus_lanes_block(linear, products, running)
         else:
             running[:] = 0.0
             for s in range(start, stop, LANES):
                 e = min(s + LANES, stop)
-                values, g = linear[: e - s], cut(grad, s, e)
-                clipped_run(p[s:e], y[s:e], w[s:e], values, g, bounds, scale, None)
+                values, g = linear[: e - s], nearby(grad, spaces, index, 0, s, e)
+                clipped_run(
+                    index,
+                    first,
+                    p[s:e],
+                    y[s:e],
+                    w[s:e],
+                    values,
+                    g,
+                    bounds,
+                    scale,
+                    None,
+                    spaces[:0],
+                )
                 add_block(values, running)
+                settle(grad, spaces, index, 0, s, e, start, stop)
         partials[(first + start) // span] += tree_sum(running)
+    fence(spaces)
 
 
 @block
@@ -642,6 +732,7 @@ def logits_sum_run(
     hess: Any,
     scale: Any,
     faults: Any,
+    spaces: Any,
     partials: Any,
     span: Any,
     work: Any,
@@ -660,16 +751,20 @@ def logits_sum_run(
         running[:] = 0.0
         for s in range(start, stop, LANES):
             e = min(s + LANES, stop)
-            g, h = cut(grad, s, e), cut(hess, s, e)
+            g = nearby(grad, spaces, index, 0, s, e)
+            h = nearby(hess, spaces, index, 1, s, e)
             if w is None:
                 logits_block(z[s:e], y[s:e], w, None, g, h, scale, linear, products)
             else:
                 values = linear[: e - s]
-                logits_run(z[s:e], y[s:e], w[s:e], values, g, h, scale, None)
+                logits_block(z[s:e], y[s:e], w[s:e], values, g, h, scale, None, None)
                 add_block(values, running)
+            settle(grad, spaces, index, 0, s, e, start, stop)
+            settle(hess, spaces, index, 1, s, e, start, stop)
         if w is None:
             softplus_lanes_block(linear, products, running)
         partials[(first + start) // span] += tree_sum(running)
+    fence(spaces)
 
 
 # --- means over the last axis --------------------------------------------------------------------
@@ -696,6 +791,7 @@ def clipped_rows_run(
     bounds: Any,
     scale: Any,
     faults: Any,
+    spaces: Any,
     loss: Any,
     outputs: Any,
     work: Any,
@@ -706,7 +802,7 @@ def clipped_rows_run(
         e = min(s + step, p.size)
         values = work[index, : e - s]
         weights, g = cut(w, s, e), cut(grad, s, e)
-        clipped_run(p[s:e], y[s:e], weights, values, g, bounds, scale, faults)
+        clipped_run(index, first, p[s:e], y[s:e], weights, values, g, bounds, scale, faults, spaces)
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
 
 
@@ -721,6 +817,7 @@ def logits_rows_run(
     hess: Any,
     scale: Any,
     faults: Any,
+    spaces: Any,
     loss: Any,
     outputs: Any,
     work: Any,
@@ -731,29 +828,30 @@ def logits_rows_run(
         e = min(s + step, z.size)
         values = work[index, : e - s]
         g, h = cut(grad, s, e), cut(hess, s, e)
-        logits_run(z[s:e], y[s:e], cut(w, s, e), values, g, h, scale, faults)
+        weights = cut(w, s, e)
+        logits_run(index, first, z[s:e], y[s:e], weights, values, g, h, scale, faults, spaces)
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
 
 
 # --- the same, shared among threads --------------------------------------------------------------
 
-share_sigmoid = sharing(sigmoid_block)
+share_sigmoid = sharing(sigmoid_run)
 
 
 @block
 def sigmoid_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
-    """Share :func:`sigmoid_block`."""
+    """Share :func:`sigmoid_run`."""
     share_sigmoid(arrays, options, n, grain, slots, threads)
 
 
-share_sigmoid_backward = sharing(sigmoid_backward_block)
+share_sigmoid_backward = sharing(sigmoid_backward_run)
 
 
 @block
 def sigmoid_backward_team(
     arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any
 ) -> None:
-    """Share :func:`sigmoid_backward_block`."""
+    """Share :func:`sigmoid_backward_run`."""
     share_sigmoid_backward(arrays, options, n, grain, slots, threads)
 
 
@@ -766,7 +864,7 @@ def clipped_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, thre
     share_clipped(arrays, options, n, grain, slots, threads)
 
 
-share_clipped_sum = sharing(clipped_sum_run, indexed=True)
+share_clipped_sum = sharing(clipped_sum_run)
 
 
 @block
@@ -777,7 +875,7 @@ def clipped_sum_team(
     share_clipped_sum(arrays, options, n, grain, slots, threads)
 
 
-share_clipped_rows = sharing(clipped_rows_run, indexed=True)
+share_clipped_rows = sharing(clipped_rows_run)
 
 
 @block
@@ -797,7 +895,7 @@ def logits_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threa
     share_logits(arrays, options, n, grain, slots, threads)
 
 
-share_logits_sum = sharing(logits_sum_run, indexed=True)
+share_logits_sum = sharing(logits_sum_run)
 
 
 @block
@@ -808,7 +906,7 @@ def logits_sum_team(
     share_logits_sum(arrays, options, n, grain, slots, threads)
 
 
-share_logits_rows = sharing(logits_rows_run, indexed=True)
+share_logits_rows = sharing(logits_rows_run)
 
 
 @block

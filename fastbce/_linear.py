@@ -8,7 +8,7 @@ import numpy as np
 
 from . import _linear_kernels as k
 from ._config import get_num_threads
-from ._engine import _ArrayInterface, _Operand
+from ._operands import ArrayInterface, Operand
 from ._schedule import crew, threads_for
 from ._team import APART, COMPILED
 from ._validate import Array
@@ -75,10 +75,10 @@ def linear(
     return loss, slope, matrix
 
 
-def _operand(array: Array, dtype: np.dtype[Any] | None) -> _Operand:
+def _operand(array: Array, dtype: np.dtype[Any] | None) -> Operand:
     native = array.dtype.newbyteorder("=")
     wanted = dtype or (np.dtype(np.float32) if native == np.float16 else native)
-    return _Operand(array, wanted, False)
+    return Operand(array, wanted, False)
 
 
 def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
@@ -103,7 +103,7 @@ def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
     total = (length - 1) * lead + run
     flat = np.lib.stride_tricks.as_strided(X, (total,), (size,))
     if not flat.flags.writeable:
-        flat = np.asarray(_ArrayInterface(flat))
+        flat = np.asarray(ArrayInterface(flat))
     return flat, lead, by_column
 
 

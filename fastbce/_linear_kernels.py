@@ -330,7 +330,7 @@ def linear_run(
         into[1] = tree_sum(residuals)
 
 
-share_linear = sharing(linear_run, indexed=True)
+share_linear = sharing(linear_run)
 
 
 @block

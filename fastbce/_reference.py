@@ -28,7 +28,12 @@ def _weighted(values: Array, weight: Array | None) -> Array:
 
 
 def sigmoid(
-    x: Array, out: Array, dtype: np.dtype[Any], plain: bool = False, aliased: bool = False
+    x: Array,
+    out: Array,
+    dtype: np.dtype[Any],
+    plain: bool = False,
+    aliased: bool = False,
+    given: bool = False,
 ) -> None:
     """Write ``1 / (1 + exp(-x))``."""
     with np.errstate(all="ignore"):
@@ -43,6 +48,7 @@ def sigmoid_backward(
     dtype: np.dtype[Any],
     plain: bool = False,
     aliased: bool = False,
+    given: bool = False,
 ) -> None:
     """Write ``dvalues * output * (1 - output)``."""
     with np.errstate(all="ignore"):
@@ -82,6 +88,7 @@ def clipped(
     samples: bool = False,
     plain: bool = False,
     aliased: bool = False,
+    given: bool = False,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if `total`."""
     with np.errstate(all="ignore"):
@@ -114,6 +121,7 @@ def logits(
     samples: bool = False,
     plain: bool = False,
     aliased: bool = False,
+    given: bool = False,
 ) -> float | None:
     """Write the BCE of logits, its gradient and its Hessian; return the sum if `total`."""
     with np.errstate(all="ignore"):

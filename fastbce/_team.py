@@ -173,13 +173,13 @@ if COMPILED:
     cut = _cut_compiled
 
 
-def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[..., None]:
+def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
     """Return ``share(arrays, options, n, grain, slots, threads)``, for use in compiled code.
 
-    It calls ``kernel(*parts, *options)`` for consecutive parts of the arrays (1-D, of `n` elements,
-    or None), cut at multiples of `grain`, on at most so many threads. An indexed kernel is called
-    as ``kernel(index, start, *parts, *options)``: `index`, below `threads`, is the thread's own
-    during the call, the place of its scratch space.
+    It calls ``kernel(index, start, *parts, *options)`` for consecutive parts of the arrays (1-D, of
+    `n` elements, or None), cut at multiples of `grain`, on at most so many threads. `index`, below
+    `threads`, is the thread's own during the call, the place of its scratch space; `start` is the
+    number of the first element.
 
     The kernel is bound here because Numba does not cache code that holds a function as a value.
     """
@@ -194,14 +194,13 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
     ) -> None:
         for start in range(0, n, grain):
             parts = [cut(a, start, start + grain) for a in arrays]
-            kernel(*((0, start) if indexed else ()), *parts, *options)
+            kernel(0, start, *parts, *options)
 
     @intrinsic
     def share_compiled(typing_context, arrays, options, n, grain, slots, threads):
-        index_types = (types.int64, types.int64) if indexed else ()
         kernel_type = typing_context.resolve_value_type(kernel)
         kernel_signature = typing_context.resolve_function_type(
-            kernel_type, (*index_types, *arrays.types, *options.types), {}
+            kernel_type, (types.int64, types.int64, *arrays.types, *options.types), {}
         )
 
         def generate(context, builder, signature, values):
@@ -211,7 +210,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
             ]
             job_type = ir.LiteralStructType([_WORD] * _ARGUMENTS + [a.type for a in arguments])
             function = _job_function(
-                context, builder, kernel_type, kernel_signature, job_type, arrays.types, indexed
+                context, builder, kernel_type, kernel_signature, job_type, arrays.types
             )
             job = cgutils.alloca_once(builder, job_type)
             address = builder.ptrtoint(function, _WORD)
@@ -231,7 +230,7 @@ def sharing(kernel: Callable[..., None], indexed: bool = False) -> Callable[...,
     return share_compiled if COMPILED else share
 
 
-def _job_function(context, builder, kernel, kernel_signature, job_type, array_types, indexed):
+def _job_function(context, builder, kernel, kernel_signature, job_type, array_types):
     """Emit ``void f(job)``: take grains and call the kernel until the job has none left."""
     result = kernel.dispatcher.get_compile_result(kernel_signature)
     context.active_code_library.add_linking_library(result.library)
@@ -260,7 +259,7 @@ def _job_function(context, builder, kernel, kernel_signature, job_type, array_ty
     end = b.add(start, step)
     stop = b.select(b.icmp_signed("<", end, total), end, total)
     length = b.sub(stop, start)
-    values = [index, start] if indexed else []
+    values = [index, start]
     for kind, value in zip(array_types, arguments, strict=False):
         values.append(_part(context, b, kind, value, start, length))
     values += arguments[len(array_types) :]

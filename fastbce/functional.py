@@ -101,12 +101,12 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
         shape, dtype = x.shape, x.dtype
         if out is None or is_plain_out(out, shape, dtype, (x,)):
             target = np.empty(shape, dtype) if out is None else out
-            _backend().sigmoid(x, target, dtype, True)
+            _backend().sigmoid(x, target, dtype, True, False, out is not None)
             return target
     x = as_array(x, "x")
     compute, result = float_dtypes(x)
     (target,), aliased, _ = _targets(out, (x.shape,), result, (x,))
-    _backend().sigmoid(x, target, compute, False, aliased)
+    _backend().sigmoid(x, target, compute, False, aliased, out is not None)
     return target if out is not None or target.ndim else target[()]
 
 
@@ -198,13 +198,13 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
             out is None or is_plain_out(out, shape, dtype, (dvalues, output))
         ):
             target = np.empty(shape, dtype) if out is None else out
-            _backend().sigmoid_backward(dvalues, output, target, dtype, True)
+            _backend().sigmoid_backward(dvalues, output, target, dtype, True, given=out is not None)
             return target
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
     check_same_shape(s, "output", d, "dvalues")
     compute, result = float_dtypes(s)
     (target,), aliased, _ = _targets(out, (s.shape,), result, (s, d))
-    _backend().sigmoid_backward(d, s, target, compute, False, aliased)
+    _backend().sigmoid_backward(d, s, target, compute, False, aliased, out is not None)
     return target if out is not None or target.ndim else target[()]
 
 
@@ -257,7 +257,7 @@ def _evaluate(
     value = 0.0
     if x.size:
         faults = np.zeros(1, np.int64) if check_labels else None
-        flags = (faults, total, samples, plain, aliased)
+        flags = (faults, total, samples, plain, aliased, out is not None)
         backend = _backend()
         if family == "clipped":
             value = backend.clipped(x, y, weight, bounds, 1.0 / count, loss, grad, compute, *flags)

@@ -179,6 +179,22 @@ def check_float16() -> None:
         near(slopes, wide * (1 - wide), np.float16, 0.51, "float16 backward")
 
 
+def check_stores() -> None:
+    """Check that results that go past the caches are those that do not; a block is 1 or 2 lines."""
+    from test_stores import check_past_the_caches
+
+    _kernels.LANES, _kernels.STRIP = 16, _kernels.TERMS * 16
+    _engine._scratch = _engine._Scratch()
+    for dtype, n, offset in (
+        (np.float32, 1, 3),
+        (np.float64, 19, 3),
+        (np.float32, 50, 5),
+        (np.float32, 50, 0),
+        (np.float32, _kernels.STRIP + 1, 1),
+    ):
+        check_past_the_caches(dtype, n, offset)
+
+
 def main() -> None:
     """Check both dtypes, with strips of 32 elements and shared calls from 8 on."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -192,6 +208,7 @@ def main() -> None:
             with np.errstate(all="ignore"):  # scalars warn where compiled code does not
                 check(dtype)
     check_float16()
+    check_stores()
     print("all as exact")
 
 

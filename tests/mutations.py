@@ -88,16 +88,32 @@ MUTATIONS = (
     ("the row's divisor", "means[row] = total / outputs", "means[row] = total / (outputs + 1)"),
     ("the weights", "slope if w is None else slope * like(c, w[i])", "slope"),
     ("the weights of a logits gradient", "weight *= like(x, w[i])", "weight *= one"),
+    (
+        "a gradient on its way past the caches",
+        "settle(grad, spaces, index, 0, s, e, start, stop)",
+        "pass",
+    ),
+    ("a Hessian on its way", "settle(hess, spaces, index, 2, s, e, 0, z.size)", "pass"),
     ("the weights of a loss", "value if w is None else value * like(x, w[i])", "value"),
 )
 
 
-def survives(source: str) -> bool:
-    """Tell whether tests/interpreted.py passes with this source of the kernels."""
+# The same in _stores.py.
+STORE_MUTATIONS = (
+    ("a line that two blocks share", "_copy_line(space, i, space, 0)", "pass"),
+    ("the first elements of a result", "if start == first and shift > 0:", "if False:"),
+    ("the last elements of a result", "if stop == last:", "if False:"),
+    ("the place of a block in its space", "shift : shift + stop - start]", ": stop - start]"),
+    ("the last whole line", "while there + i + line <= stop:", "while there + i + line < stop:"),
+)
+
+
+def survives(name: str, source: str) -> bool:
+    """Tell whether tests/interpreted.py passes with this source of one file."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "fastbce"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / "_kernels.py").write_text(source, encoding="utf-8")
+        (copy / name).write_text(source, encoding="utf-8")
         environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": directory}
         done = subprocess.run(
             [sys.executable, str(HERE / "interpreted.py")],
@@ -112,18 +128,21 @@ def survives(source: str) -> bool:
 
 def main() -> int:
     """Apply every mutation; print and count the survivors."""
-    source = (PACKAGE / "_kernels.py").read_text(encoding="utf-8")
-    if not survives(source):
-        print("the kernels fail without a mutation")
-        return 1
     failed = 0
-    for what, text, replacement in MUTATIONS:
-        if text not in source:
-            verdict = "NOT FOUND in the source"
-        else:
-            verdict = "SURVIVED" if survives(source.replace(text, replacement)) else "caught"
-        failed += verdict != "caught"
-        print(f"{what}: {verdict}", flush=True)
+    for name, mutations in (("_kernels.py", MUTATIONS), ("_stores.py", STORE_MUTATIONS)):
+        source = (PACKAGE / name).read_text(encoding="utf-8")
+        if not survives(name, source):
+            print(f"{name} fails without a mutation")
+            return 1
+        for what, text, replacement in mutations:
+            if text not in source:
+                verdict = "NOT FOUND in the source"
+            elif survives(name, source.replace(text, replacement)):
+                verdict = "SURVIVED"
+            else:
+                verdict = "caught"
+            failed += verdict != "caught"
+            print(f"{what}: {verdict}", flush=True)
     return 1 if failed else 0
 
 

@@ -43,15 +43,21 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     "_validate": ({"numpy"}, set()),
     "_config": ({"_interrupts"}, {"numba"}),
     "_interrupts": (set(), set()),
-    "_engine": ({"_schedule", "_kernels", "_team", "_config", "_validate", "numpy"}, set()),
+    "_engine": (
+        {"_schedule", "_kernels", "_operands", "_stores", "_team", "_config", "_validate"}
+        | {"numpy"},
+        set(),
+    ),
+    "_operands": ({"_kernels", "_validate", "numpy"}, set()),
     "_schedule": ({"_team", "numpy"}, set()),
     "_cache": ({"_interrupts", "numba"}, set()),
     "_team": ({"_cache", "numba", "llvmlite"}, set()),
-    "_kernels": ({"_cache", "_team", "numba", "numpy"}, set()),
+    "_kernels": ({"_cache", "_stores", "_team", "numba", "numpy"}, set()),
+    "_stores": ({"_cache", "numba", "llvmlite"}, set()),
     "_reference": ({"_validate", "numpy"}, set()),
     "linear": ({"_validate", "_config", "_interrupts", "_linear_reference", "numpy"}, {"_linear"}),
     "_linear": (
-        {"_schedule", "_linear_kernels", "_engine", "_team", "_vectors", "_config", "_validate"}
+        {"_schedule", "_linear_kernels", "_operands", "_team", "_vectors", "_config", "_validate"}
         | {"numpy"},
         set(),
     ),

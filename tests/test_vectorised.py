@@ -45,6 +45,10 @@ for dtype in (np.float32, np.float64):
     z = x.copy()
     fastbce.sigmoid(z, out=z)
     fastbce.sigmoid_backward(z, x, out=z)
+    shared = x.copy()
+    shared.flags.writeable = False  # takes the way of arrays that threads share
+    fastbce.sigmoid(shared)
+    fastbce.sigmoid_backward(shared, shared)
     for reduction in ("none", "mean", "samples"):
         fastbce.bce_loss_gradient(x, x, sample_weight=x, reduction=reduction)
         fastbce.bce_with_logits_loss_gradient(x, x, sample_weight=x, reduction=reduction)
@@ -195,6 +199,20 @@ def test_nothing_is_written_that_threads_share(compiled: Kernels) -> None:
     for name, found in compiled.items():
         for signature, assembly in found:
             assert not re.search(r"^\s+lock\b", assembly, re.MULTILINE), f"{name}{signature}"
+
+
+def test_results_can_go_past_the_caches(compiled: Kernels) -> None:
+    stored = re.compile(r"^\s+v?movnt(?:ps|pd|dq)\s", re.MULTILINE)
+    runs = {
+        name: [assembly for _, assembly in found if stored.search(assembly)]
+        for name, found in compiled.items()
+        if name.endswith("_run") and "rows" not in name
+    }
+    assert len(runs) == 6
+    for name, found in runs.items():
+        assert found, f"{name} has no such stores"
+        for assembly in found:
+            assert re.search(r"^\s+sfence", assembly, re.MULTILINE), f"{name} has no fence"
 
 
 def test_the_check_sees_a_scalar_loop() -> None:

@@ -1,6 +1,7 @@
 """Memory-only twins: the reads and writes of an operation with one addition an element.
 
-They run on the same team of threads with the same partition as the kernels, so ``t / t_twin`` says
+They run on the same team of threads with the same partition as the kernels, and write large results
+past the caches as they do, so ``t / t_twin`` says
 how far an operation is from what the memory allows, on any machine.
 """
 
@@ -15,7 +16,9 @@ from numba import njit
 from fastbce import _kernels as k
 from fastbce._cache import OPTIONS
 from fastbce._config import get_num_threads
+from fastbce._engine import spaces_for
 from fastbce._schedule import crew, grain_of
+from fastbce._stores import fence, nearby, settle
 from fastbce._team import sharing
 from fastbce._validate import Array
 
@@ -23,23 +26,45 @@ _twin = njit(nogil=True, **OPTIONS)
 
 
 @_twin
-def _one_to_one(x: Any, out: Any) -> None:
-    for i in range(x.size):
-        out[i] = x[i] + x[i]
-
-
-@_twin
-def _two_to_one(x: Any, y: Any, out: Any) -> None:
+def _add(x: Any, y: Any, out: Any) -> None:
     for i in range(x.size):
         out[i] = x[i] + y[i]
 
 
 @_twin
-def _two_to_two(x: Any, y: Any, out: Any, more: Any) -> None:
+def _add_twice(x: Any, y: Any, out: Any, more: Any) -> None:
     for i in range(x.size):
         value = x[i] + y[i]
         out[i] = value
         more[i] = value
+
+
+@_twin
+def _one_to_one(index: Any, start: Any, x: Any, out: Any, spaces: Any) -> None:
+    _two_to_one(index, start, x, x, out, spaces)
+
+
+@_twin
+def _two_to_one(index: Any, start: Any, x: Any, y: Any, out: Any, spaces: Any) -> None:
+    step = k.step_of(spaces, x.size)
+    for s in range(0, x.size, step):
+        e = min(s + step, x.size)
+        result = nearby(out, spaces, index, 0, s, e)
+        _add(x[s:e], y[s:e], result)
+        settle(out, spaces, index, 0, s, e, 0, x.size)
+    fence(spaces)
+
+
+@_twin
+def _two_to_two(index: Any, start: Any, x: Any, y: Any, out: Any, more: Any, spaces: Any) -> None:
+    step = k.step_of(spaces, x.size)
+    for s in range(0, x.size, step):
+        e = min(s + step, x.size)
+        first, second = nearby(out, spaces, index, 0, s, e), nearby(more, spaces, index, 1, s, e)
+        _add_twice(x[s:e], y[s:e], first, second)
+        settle(out, spaces, index, 0, s, e, 0, x.size)
+        settle(more, spaces, index, 1, s, e, 0, x.size)
+    fence(spaces)
 
 
 @_twin
@@ -56,7 +81,7 @@ _SHARED = {
     (1, 1): sharing(_one_to_one),
     (2, 1): sharing(_two_to_one),
     (2, 2): sharing(_two_to_two),
-    (2, 0): sharing(_two_to_none, indexed=True),
+    (2, 0): sharing(_two_to_none),
 }
 
 
@@ -75,11 +100,13 @@ def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], 
     """Return the twin of an operation with these arrays, ready to be called."""
     n = inputs[0].size
     team = _TEAMS[len(inputs), len(outputs)]
-    lanes = np.zeros((get_num_threads(), k.LANES), inputs[0].dtype)
-    options = (lanes,) if not outputs else ()
 
     def run() -> None:
         threads = get_num_threads() if n >= 2 * k.STRIP else 1
+        if outputs:
+            options = (spaces_for(inputs[0].nbytes, True, threads, inputs[0].dtype),)
+        else:
+            options = (np.zeros((threads, k.LANES), inputs[0].dtype),)
         grain = grain_of(n, k.STRIP, threads, k.STRIP)
         team((*inputs, *outputs), options, n, grain, crew(threads), threads)
 

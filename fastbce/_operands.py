@@ -1,0 +1,133 @@
+"""The arrays of a call as the kernels take them: flat and contiguous, whole or piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from . import _kernels as k
+from ._validate import Array, overlap
+
+# A flat array, None where it is absent, or True for the first input written over.
+Flat = Any
+
+
+class ArrayInterface:
+    """Hand an array's memory to NumPy again, declared writable."""
+
+    def __init__(self, array: Array) -> None:
+        interface = dict(array.__array_interface__)
+        interface["data"] = (interface["data"][0], False)
+        self.__array_interface__ = interface
+        self.owner = array
+
+
+class Operand:
+    """One array of a call: its contiguous pieces, directly or through scratch space.
+
+    An output is direct where it is `source`, the first input, in one piece: True stands for it.
+    Any other output that is also an input goes through scratch space: a kernel that reads and
+    writes one array under two names falls back to its scalar loop.
+    """
+
+    def __init__(
+        self,
+        array: Array,
+        dtype: np.dtype[Any],
+        output: bool,
+        source: Operand | None = None,
+    ) -> None:
+        self.array = array
+        self.output = output
+        self.dtype = dtype
+        self.flat = self._contiguous() if array.dtype == dtype else None
+        # Numba's conversion of float16 takes a tenth of NumPy's time, but needs it in one piece.
+        half = array.dtype == np.float16 and dtype == np.float32
+        self.half = self._contiguous() if half else None
+        if source is not None and self.flat is not None:
+            same = array.ctypes.data == source.array.ctypes.data
+            self.flat = True if same and source.flat is not None else None
+
+    def _contiguous(self) -> Flat:
+        a = self.array.view(np.uint16) if self.array.dtype == np.float16 else self.array
+        if not (a.flags.c_contiguous and a.flags.aligned):
+            return None
+        if not a.flags.writeable:
+            # Numba compiles every kernel anew for read-only arrays; inputs are never written to.
+            a = np.asarray(ArrayInterface(a))
+        return a.reshape(-1)
+
+    def piece(self, start: int, stop: int) -> Flat:
+        """Return elements start to stop, contiguous and in the kernel's dtype."""
+        if self.flat is not None:
+            return cut_flat(self.flat, start, stop)
+        scratch = np.empty(stop - start, self.dtype)
+        if self.output:
+            return scratch
+        if self.half is not None:
+            k.convert_block(self.half[start:stop], scratch)
+            return scratch
+        for offset, box in _boxes(self.array, start, stop):
+            np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        return scratch
+
+    def store(self, start: int, stop: int, values: Flat) -> None:
+        """Write a piece back to where it belongs."""
+        if not self.output or self.flat is not None or not isinstance(values, np.ndarray):
+            return
+        if self.half is not None:
+            k.convert_block(values, self.half[start:stop])
+            return
+        with np.errstate(over="ignore"):  # float16 has inf above 65504
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+
+
+def cut_flat(flat: Flat, start: int, stop: int) -> Flat:
+    return flat[start:stop] if isinstance(flat, np.ndarray) else flat
+
+
+def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
+    """Cut elements start to stop (C order) into rectangular views, each with its offset."""
+    if array.ndim == 0:
+        yield 0, array
+        return
+    if array.ndim == 1:
+        yield 0, array[start:stop]
+        return
+    inner = math.prod(array.shape[1:])
+    offset = 0
+    while start < stop:
+        row, column = divmod(start, inner)
+        rows = (stop - start) // inner
+        if column == 0 and rows:
+            yield offset, array[row : row + rows]
+            step = rows * inner
+        else:
+            step = min(inner - column, stop - start)
+            for extra, box in _boxes(array[row], column, column + step):
+                yield offset + extra, box
+        start += step
+        offset += step
+
+
+def operands(
+    inputs: tuple[tuple[Array | None, np.dtype[Any]], ...],
+    outputs: tuple[Array | None, ...],
+    dtype: np.dtype[Any],
+    ordered: bool,
+    aliased: bool,
+) -> list[Operand | None]:
+    arrays = [*(a for a, _ in inputs), *outputs]
+    if not ordered and all(a is None or a.flags.fnc for a in arrays):
+        # Elementwise on Fortran order throughout: the transposes are contiguous.
+        inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
+        outputs = tuple(None if a is None else a.T for a in outputs)
+    made = [None if a is None else Operand(a, wanted, False) for a, wanted in inputs]
+    for a in outputs:
+        shared = aliased and a is not None and any(overlap(a, source) for source, _ in inputs)
+        made.append(None if a is None else Operand(a, dtype, True, made[0] if shared else None))
+    return made
