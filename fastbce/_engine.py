@@ -22,17 +22,15 @@ from ._stores import PLACES, SUPPORTED
 from ._team import APART
 from ._validate import Array
 
-# Bytes of scores that a thread must have to pay for its hand-over, 5-20 us of its time; light
+# Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
 # operations, a few multiplications an element, need twice as many.
-MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 17, 1 << 18
+MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 16, 1 << 17
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
 # threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
 PIECE = 1 << 24
 # Bytes of scores from which on several threads write given results past the caches: 24 MiB in and
 # 24 MiB out are more than the 32 MiB of a third-level cache. One thread is 5-10 % slower that way.
 FAR = 3 << 23
-# Elements of a space: a block, the rest of a line before it, and what keeps threads apart.
-SPACE = k.LANES + 2 * APART
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
 
@@ -41,19 +39,16 @@ MAX_SPANS = 1 << 15
 Options = Callable[[int, int, Array], tuple[Any, ...]]
 
 
-def _alone(scores: Array, least: int) -> bool:
-    """Tell whether the caller does all the work of plain arrays in one kernel call.
+def _threads(size: int, least: int) -> int:
+    """Return how many threads share a call on scores of so many bytes.
 
-    Sharing it takes 3 us before the first element, and 10 if nothing is in the caches.
+    To share it takes 3 us before the first element, and 10 if nothing is in the caches.
     """
-    size = scores.nbytes
-    if size < 2 * least:
-        return True
-    return scores.size <= PIECE and threads_for(size, least, get_num_threads()) == 1
+    return 1 if size < 2 * least else threads_for(size, least, get_num_threads())
 
 
 def _no_spaces(dtype: Any) -> Array:
-    return np.empty((0, PLACES, SPACE), dtype)
+    return np.empty((0, PLACES, k.SPACE + 2 * APART), dtype)
 
 
 _NO_SPACES = {np.dtype(t): _no_spaces(t) for t in (np.float32, np.float64, np.uint16)}
@@ -62,7 +57,8 @@ _NO_SPACES = {np.dtype(t): _no_spaces(t) for t in (np.float32, np.float64, np.ui
 def spaces_for(size: int, given: bool, threads: int, dtype: np.dtype[Any]) -> Array:
     """Return the spaces of the threads for results of so many bytes: see :mod:`._stores`."""
     if given and threads > 1 and size >= FAR and SUPPORTED:
-        return np.empty((threads, PLACES, SPACE), dtype)
+        # Room for the rest of a line before a block, and between threads.
+        return np.empty((threads, PLACES, k.SPACE + 2 * APART), dtype)
     return _NO_SPACES[dtype]
 
 
@@ -105,7 +101,6 @@ def _execute(
     least: int,
     unit: int = 64,
     ordered: bool = False,
-    plain: bool = False,
     aliased: bool = False,
     given: bool = False,
 ) -> None:
@@ -113,15 +108,11 @@ def _execute(
 
     `inputs` come with the dtype that the kernel reads; `ordered` asks for C order of the elements.
     """
-    if plain:
-        arrays = [a for a, _ in inputs]
-        flats = tuple(None if a is None else a.ravel() for a in (*arrays, *outputs))
-        _share(team, flats, options, n, dtype, unit, least, given)
-        return
     found = operands(inputs, outputs, dtype, ordered, aliased)
     if all(o is None or o.flat is not None for o in found):
         flats = tuple(None if o is None else o.flat for o in found)
-        _share(team, flats, options, n, dtype, unit, least, given)
+        threads = _threads(n * dtype.itemsize, least)
+        _share(team, flats, options, n, dtype, threads, given, unit)
         return
     slots = crew(1)
     # A piece is whole units, and a unit that is larger (long rows) is a piece.
@@ -141,15 +132,14 @@ def _share(
     options: Options,
     n: int,
     dtype: np.dtype[Any],
-    unit: int,
-    least: int,
+    threads: int,
     given: bool,
+    unit: int = 64,
 ) -> None:
-    """Run a kernel over flat arrays, on as many threads as pay.
+    """Run a kernel over flat arrays on so many threads.
 
     Pieces and the parts that threads take start at multiples of `unit`.
     """
-    threads = threads_for(n * dtype.itemsize, least, get_num_threads())
     slots = crew(threads)
     spaces = spaces_for(n * dtype.itemsize, given, threads, dtype)
     piece = max(PIECE * threads // unit * unit, unit)
@@ -171,6 +161,26 @@ def _spaces_alone(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
     return (spaces,)
 
 
+def _element_options(options: tuple[Any, ...]) -> Options:
+    return lambda start, threads, spaces: (*options, spaces)
+
+
+def _sum_options(
+    options: tuple[Any, ...], n: int, dtype: np.dtype[Any]
+) -> tuple[Array, int, Options]:
+    """Return the places of partial sums, how many elements one covers, and the kernel's options."""
+    span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
+    # cumsum adds one after the other, where sum() may change its order with the version
+    partials = np.zeros(-(-n // span))
+
+    def spans(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
+        width = k.LANES + APART
+        work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
+        return (*options, spaces, partials[start // span :], span, work, lanes)
+
+    return partials, span, spans
+
+
 def sigmoid(
     x: Array,
     out: Array,
@@ -180,10 +190,14 @@ def sigmoid(
     given: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid`."""
-    if plain and _alone(x, MIN_PER_THREAD):
+    if plain:
         if x.ndim > 1:
             x, out = x.ravel(), out.ravel()
-        k.sigmoid_block(x, out)
+        threads = _threads(x.nbytes, MIN_PER_THREAD)
+        if threads == 1 and x.size <= PIECE:
+            k.sigmoid_block(x, out)
+        else:
+            _share(k.sigmoid_team, (x, out), _spaces_alone, x.size, dtype, threads, given)
         return
     arrays, dtype = _as_bits(dtype, x, out)
     _execute(
@@ -194,7 +208,6 @@ def sigmoid(
         _spaces_alone,
         x.size,
         MIN_PER_THREAD,
-        plain=plain,
         aliased=aliased,
         given=given,
     )
@@ -210,10 +223,15 @@ def sigmoid_backward(
     given: bool = False,
 ) -> None:
     """See :func:`fastbce._reference.sigmoid_backward`."""
-    if plain and _alone(output, MIN_LIGHT_PER_THREAD):
+    if plain:
         if output.ndim > 1:
             dvalues, output, out = dvalues.ravel(), output.ravel(), out.ravel()
-        k.sigmoid_backward_block(dvalues, output, out)
+        threads = _threads(output.nbytes, MIN_LIGHT_PER_THREAD)
+        if threads == 1 and output.size <= PIECE:
+            k.sigmoid_backward_block(dvalues, output, out)
+        else:
+            flats, n = (dvalues, output, out), output.size
+            _share(k.sigmoid_backward_team, flats, _spaces_alone, n, dtype, threads, given)
         return
     arrays, dtype = _as_bits(dtype, dvalues, output, out)
     _execute(
@@ -224,7 +242,6 @@ def sigmoid_backward(
         _spaces_alone,
         output.size,
         MIN_LIGHT_PER_THREAD,
-        plain=plain,
         aliased=aliased,
         given=given,
     )
@@ -276,6 +293,42 @@ def logits(
     return _reduce(_LOGITS, options, *scores, loss, (grad, hess), dtype, *flags)
 
 
+def _reduce_plain(
+    family: _Family,
+    options: tuple[Any, ...],
+    x: Array,
+    y: Array,
+    results: tuple[Array | None, ...],
+    dtype: np.dtype[Any],
+    least: int,
+    total: bool,
+    given: bool,
+) -> float | None:
+    """Run one loss family on plain arrays: each element, or their sum."""
+    n = x.size
+    threads = _threads(x.nbytes, least)
+    if x.ndim > 1:
+        x, y = x.ravel(), y.ravel()
+        results = tuple([a if a is None else a.ravel() for a in results])
+    if threads > 1 or n > PIECE:
+        if not total:
+            each = _element_options(options)
+            _share(family.team, (x, y, None, *results), each, n, dtype, threads, given)
+            return None
+        partials, span, spans = _sum_options(options, n, dtype)
+        arrays = (x, y, None, *results[1:])
+        _share(family.sums_team, arrays, spans, n, dtype, threads, given, span)
+        return float(partials.cumsum()[-1])
+    options = (*options, _NO_SPACES[dtype])
+    if not total:
+        family.elements(0, 0, x, y, None, *results, *options)
+        return None
+    sums = np.zeros(-(-n // k.STRIP))
+    work, lanes = _scratch.work[dtype], _scratch.lanes
+    family.sums(0, 0, x, y, None, *results[1:], *options, sums, k.STRIP, work, lanes)
+    return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
+
+
 def _reduce(
     family: _Family,
     options: tuple[Any, ...],
@@ -298,19 +351,9 @@ def _reduce(
         labels = labels.view(np.uint8)
     light = family is _CLIPPED and loss is None and not total
     least = MIN_LIGHT_PER_THREAD if light else MIN_PER_THREAD
-    if plain and not samples and _alone(scores, least):
-        x, y, flat = scores, labels, (loss, *derivatives)
-        if x.ndim > 1:
-            x, y = x.ravel(), y.ravel()
-            flat = tuple([a if a is None else a.ravel() for a in flat])
-        if not total:
-            family.elements(0, 0, x, y, None, *flat, *options, _NO_SPACES[dtype])
-            return None
-        sums = np.zeros(-(-n // k.STRIP))
-        work, lanes = _scratch.work[dtype], _scratch.lanes
-        options = (*options, _NO_SPACES[dtype])
-        family.sums(0, 0, x, y, None, *flat[1:], *options, sums, k.STRIP, work, lanes)
-        return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
+    if plain and not samples:
+        results = (loss, *derivatives)
+        return _reduce_plain(family, options, scores, labels, results, dtype, least, total, given)
 
     outputs = scores.shape[-1] if samples and loss is not None else 1
     if loss is not None and outputs >= k.STRIP:
@@ -341,29 +384,20 @@ def _reduce(
         (weight, dtype),
     )
     if total:
-        span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
-        partials = np.zeros(-(-n // span))
-
-        def sum_options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
-            width = k.LANES + APART
-            work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
-            return (*options, spaces, partials[start // span :], span, work, lanes)
-
+        partials, span, spans = _sum_options(options, n, dtype)
         _execute(
             family.sums_team,
             inputs,
             derivatives,
             dtype,
-            sum_options,
+            spans,
             n,
             least,
             unit=span,
             ordered=True,
-            plain=plain,
             aliased=aliased,
             given=given,
         )
-        # cumsum adds one after the other, where sum() may change its order with the version
         return float(partials.cumsum()[-1])
     if outputs == 1 or loss is None:
         _execute(
@@ -371,10 +405,9 @@ def _reduce(
             inputs,
             (loss, *derivatives),
             dtype,
-            lambda start, threads, spaces: (*options, spaces),
+            _element_options(options),
             n,
             least,
-            plain=plain,
             aliased=aliased,
             given=given,
         )
@@ -397,7 +430,6 @@ def _reduce(
         least,
         unit=outputs,
         ordered=True,
-        plain=plain,
         aliased=aliased,
     )
     if not in_place:

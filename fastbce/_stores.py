@@ -3,7 +3,7 @@
 An ordinary store first reads the line that it changes: the sigmoid of a large float32 array moves
 12 bytes an element where it needs 8. A non-temporal store of a whole line does not (10^7 elements
 on two threads: 1.3-1.8 ms instead of 1.6-2.4). So where the caches cannot keep a result anyway, a
-loop writes a block into a *space*, a few KiB of its thread, and `settle` takes that to its place
+loop writes a block into a *space*, a KiB of its thread, and `settle` takes that to its place
 line by line. Until `fence` other threads may not see it.
 
 A block's place seldom begins with a line. A line that two blocks share waits in the space for the

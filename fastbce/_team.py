@@ -1,8 +1,10 @@
 """A team of threads that shares a compiled loop without the interpreter lock.
 
 A function made by :func:`sharing`, called in compiled code, puts a job on the caller's stack: a
-counter of elements given out, the arguments, and a compiled function that takes grains off the
-counter and calls the kernel with those parts of the arrays until none is left. The caller offers
+counter of parts given out, the arguments, and a compiled function that takes parts of the arrays
+and calls the kernel with them until none is left: the caller from the front, workers from the end,
+so that each finds again what its core had in its cache after the last call on the same arrays (10^6
+float64 clipped gradients on two threads: 115 us instead of 135). The caller offers
 the job to each idle worker, runs the same function itself, withdraws the offers that nobody took,
 and waits for the workers that did. A call therefore never waits for a thread that is asleep or busy
 with somebody else, and any number of callers may use the team at once.
@@ -84,20 +86,20 @@ def _swap(typing_context, address, old, new):
 
 
 @intrinsic
-def _run_job(typing_context, job):
-    """Call the function whose address is the job's first word, with the job."""
+def _run_job(typing_context, job, worker):
+    """Call the function whose address is the job's first word; `worker` is 0 for the caller."""
 
     def generate(context, builder, signature, args):
-        function = ir.FunctionType(ir.VoidType(), [_WORD]).as_pointer()
+        function = ir.FunctionType(ir.VoidType(), [_WORD, _WORD]).as_pointer()
         address = builder.load(builder.inttoptr(args[0], _WORD.as_pointer()))
-        builder.call(builder.inttoptr(address, function), [args[0]])
+        builder.call(builder.inttoptr(address, function), [args[0], args[1]])
         return context.get_dummy_value()
 
-    return types.void(types.int64), generate
+    return types.void(types.int64, types.int64), generate
 
 
 # Words of a job, before its arguments.
-_FUNCTION, _NEXT, _ENTERED, _FINISHED, _TOTAL, _GRAIN, _ARGUMENTS = range(7)
+_FUNCTION, _TAKEN, _FROM_END, _ENTERED, _FINISHED, _TOTAL, _GRAIN, _ARGUMENTS = range(8)
 
 
 @njit(nogil=True)
@@ -112,7 +114,7 @@ def _work_together(job: int, slots: Any, threads: int) -> None:
         if _swap(slot, IDLE, job + OFFERED) or _swap(slot, WAKING, job + OFFERED):
             offered |= 1 << w
             count += 1
-    _run_job(job)
+    _run_job(job, 0)
     for w in range(WORKERS):
         if offered >> w & 1 and _swap(base + 8 * SLOT * w, job + OFFERED, IDLE):
             count -= 1
@@ -133,7 +135,7 @@ def serve(slots: Any, worker: int, patience: int) -> int:
             _swap(slot, WAKING, IDLE)
         elif state & 7 == OFFERED:
             if _swap(slot, state, RUNNING):
-                _run_job(state - OFFERED)
+                _run_job(state - OFFERED, 1)
                 _store(slot, IDLE)
             turns = patience
         else:
@@ -214,7 +216,7 @@ def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
             )
             job = cgutils.alloca_once(builder, job_type)
             address = builder.ptrtoint(function, _WORD)
-            words = (address, _WORD(0), _WORD(0), _WORD(0), values[2], values[3])
+            words = (address, *[_WORD(0)] * 4, values[2], values[3])
             for place, value in enumerate((*words, *arguments)):
                 builder.store(value, cgutils.gep_inbounds(builder, job, 0, place))
             context.compile_internal(
@@ -231,31 +233,41 @@ def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
 
 
 def _job_function(context, builder, kernel, kernel_signature, job_type, array_types):
-    """Emit ``void f(job)``: take grains and call the kernel until the job has none left."""
+    """Emit ``void f(job, worker)``: take parts and call the kernel until the job has none left."""
     result = kernel.dispatcher.get_compile_result(kernel_signature)
     context.active_code_library.add_linking_library(result.library)
     module = builder.module
     callee = context.declare_function(module, result.fndesc)
     name = module.get_unique_name(f"{builder.function.name}.job")
-    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORD]), name)
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORD, _WORD]), name)
     function.linkage = "internal"
     b = ir.IRBuilder(function.append_basic_block("entry"))
     job = b.inttoptr(function.args[0], job_type.as_pointer())
+    worker = function.args[1]
 
     def word(place: int) -> Any:
         return cgutils.gep_inbounds(b, job, 0, place)
 
     total, step = b.load(word(_TOTAL)), b.load(word(_GRAIN))
+    parts = b.sdiv(b.add(total, b.sub(step, _WORD(1))), step)
     arguments = [b.load(word(i)) for i in range(_ARGUMENTS, len(job_type.elements))]
-    index = b.atomic_rmw("add", word(_ENTERED), _WORD(1), "monotonic")
+    is_caller = b.icmp_signed("==", worker, _WORD(0))
+    front = cgutils.alloca_once_value(b, _WORD(0))
+    entered = b.atomic_rmw("add", word(_ENTERED), worker, "monotonic")
+    index = b.select(is_caller, _WORD(0), b.add(entered, _WORD(1)))
     take = function.append_basic_block("take")
     do = function.append_basic_block("do")
     done = function.append_basic_block("done")
     b.branch(take)
     b.position_at_end(take)
-    start = b.atomic_rmw("add", word(_NEXT), step, "monotonic")
-    b.cbranch(b.icmp_signed("<", start, total), do, done)
+    taken = b.atomic_rmw("add", word(_TAKEN), _WORD(1), "monotonic")
+    b.cbranch(b.icmp_signed("<", taken, parts), do, done)
     b.position_at_end(do)
+    behind = b.atomic_rmw("add", word(_FROM_END), worker, "monotonic")
+    ahead = b.load(front)
+    b.store(b.add(ahead, _WORD(1)), front)
+    part = b.select(is_caller, ahead, b.sub(b.sub(parts, _WORD(1)), behind))
+    start = b.mul(part, step)
     end = b.add(start, step)
     stop = b.select(b.icmp_signed("<", end, total), end, total)
     length = b.sub(stop, start)

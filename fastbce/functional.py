@@ -198,7 +198,8 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
             out is None or is_plain_out(out, shape, dtype, (dvalues, output))
         ):
             target = np.empty(shape, dtype) if out is None else out
-            _backend().sigmoid_backward(dvalues, output, target, dtype, True, given=out is not None)
+            given = out is not None
+            _backend().sigmoid_backward(dvalues, output, target, dtype, True, False, given)
             return target
     d, s = as_array(dvalues, "dvalues"), as_array(output, "output")
     check_same_shape(s, "output", d, "dvalues")

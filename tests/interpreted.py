@@ -183,7 +183,7 @@ def check_stores() -> None:
     """Check that results that go past the caches are those that do not; a block is 1 or 2 lines."""
     from test_stores import check_past_the_caches
 
-    _kernels.LANES, _kernels.STRIP = 16, _kernels.TERMS * 16
+    _kernels.LANES, _kernels.STRIP, _kernels.SPACE = 32, _kernels.TERMS * 32, 16
     _engine._scratch = _engine._Scratch()
     for dtype, n, offset in (
         (np.float32, 1, 3),

@@ -40,9 +40,11 @@ def main() -> None:
     slots = np.full(t.SLOT * t.WORKERS, t.ABSENT, np.int64)
     slots[: 4 * t.SLOT : t.SLOT] = t.ASLEEP, t.IDLE, t.WAKING, t.IDLE
     job = np.zeros(8, np.int64)
-    address, done = job.ctypes.data, []
+    address = job.ctypes.data
+    done: list[int] = []
 
-    def run_job(at: int) -> None:
+    def run_job(at: int, worker: int) -> None:
+        assert worker == (len(done) == 1)
         done.append(at)
         if len(done) == 1:
             assert states(slots)[:4] == [t.ASLEEP, at + t.OFFERED, at + t.OFFERED, t.IDLE]
