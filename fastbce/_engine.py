@@ -8,8 +8,10 @@ copied whole.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,14 +25,16 @@ from ._team import APART
 from ._validate import Array
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
-# operations, a few multiplications an element, need twice as many.
-MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 1 << 16, 1 << 17
+# operations, a few multiplications an element, need more.
+MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 3 << 15, 5 << 15
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
 # threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
 PIECE = 1 << 24
-# Bytes of scores from which on several threads write given results past the caches: 24 MiB in and
-# 24 MiB out are more than the 32 MiB of a third-level cache. One thread is 5-10 % slower that way.
+# Bytes of scores from which on several threads may write given results past the caches: 24 MiB in
+# and 24 MiB out are more than the 32 MiB of a third-level cache.
 FAR = 3 << 23
+# The way of such results that was slower of late is tried again every so many calls.
+AGAIN = 16
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
 
@@ -54,12 +58,40 @@ def _no_spaces(dtype: Any) -> Array:
 _NO_SPACES = {np.dtype(t): _no_spaces(t) for t in (np.float32, np.float64, np.uint16)}
 
 
-def spaces_for(size: int, given: bool, threads: int, dtype: np.dtype[Any]) -> Array:
-    """Return the spaces of the threads for results of so many bytes: see :mod:`._stores`."""
-    if given and threads > 1 and size >= FAR and SUPPORTED:
-        # Room for the rest of a line before a block, and between threads.
-        return np.empty((threads, PLACES, k.SPACE + 2 * APART), dtype)
-    return _NO_SPACES[dtype]
+class _Ways:
+    """Whether a kernel's large given results go past the caches: as was faster of late.
+
+    Which is, changes with what else uses the memory: 10^7 float32 sigmoids on two threads of a
+    shared machine took 2.4 ms the ordinary way and 1.8 past the caches, and 0.94 and 1.26 later on.
+    The results are the same.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = [math.inf, math.inf]  # an element, the ordinary way and past the caches
+        self.calls = 0
+
+    def past(self) -> bool:
+        """Choose for the next call."""
+        self.calls += 1
+        if self.calls <= 2:
+            return self.calls == 2
+        faster = self.seconds[1] < self.seconds[0]
+        return faster != (self.calls % AGAIN == 0)
+
+    def note(self, past: bool, seconds: float) -> None:
+        """Take in what a call took; one that was held up by something else counts half."""
+        before = self.seconds[past]
+        self.seconds[past] = seconds if seconds < before else (before + seconds) / 2
+
+
+_ways: dict[tuple[Any, ...], _Ways] = {}
+
+
+def _spaces(past: bool, threads: int, dtype: np.dtype[Any]) -> Array:
+    """Return the spaces of the threads: see :mod:`._stores`."""
+    # Room for the rest of a line before a block, and between threads.
+    width = k.SPACE + 2 * APART
+    return np.empty((threads, PLACES, width), dtype) if past else _NO_SPACES[dtype]
 
 
 class _Family(NamedTuple):
@@ -112,7 +144,7 @@ def _execute(
     if all(o is None or o.flat is not None for o in found):
         flats = tuple(None if o is None else o.flat for o in found)
         threads = _threads(n * dtype.itemsize, least)
-        _share(team, flats, options, n, dtype, threads, given, unit)
+        share(team, flats, options, n, dtype, threads, given, unit)
         return
     slots = crew(1)
     # A piece is whole units, and a unit that is larger (long rows) is a piece.
@@ -126,7 +158,7 @@ def _execute(
                 operand.store(start, stop, values)
 
 
-def _share(
+def share(
     team: Callable[..., None],
     arrays: tuple[Flat, ...],
     options: Options,
@@ -140,8 +172,29 @@ def _share(
 
     Pieces and the parts that threads take start at multiples of `unit`.
     """
+    if given and threads > 1 and n * dtype.itemsize >= FAR and SUPPORTED:
+        kinds = tuple([None if a is None or a is True else a.dtype for a in arrays])
+        ways = _ways.setdefault((team, *kinds), _Ways())
+        past = ways.past()
+        start = perf_counter()
+        _run(team, arrays, options, n, dtype, threads, past, unit)
+        ways.note(past, (perf_counter() - start) / n)
+    else:
+        _run(team, arrays, options, n, dtype, threads, False, unit)
+
+
+def _run(
+    team: Callable[..., None],
+    arrays: tuple[Flat, ...],
+    options: Options,
+    n: int,
+    dtype: np.dtype[Any],
+    threads: int,
+    past: bool,
+    unit: int,
+) -> None:
     slots = crew(threads)
-    spaces = spaces_for(n * dtype.itemsize, given, threads, dtype)
+    spaces = _spaces(past, threads, dtype)
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
@@ -197,7 +250,7 @@ def sigmoid(
         if threads == 1 and x.size <= PIECE:
             k.sigmoid_block(x, out)
         else:
-            _share(k.sigmoid_team, (x, out), _spaces_alone, x.size, dtype, threads, given)
+            share(k.sigmoid_team, (x, out), _spaces_alone, x.size, dtype, threads, given)
         return
     arrays, dtype = _as_bits(dtype, x, out)
     _execute(
@@ -231,7 +284,7 @@ def sigmoid_backward(
             k.sigmoid_backward_block(dvalues, output, out)
         else:
             flats, n = (dvalues, output, out), output.size
-            _share(k.sigmoid_backward_team, flats, _spaces_alone, n, dtype, threads, given)
+            share(k.sigmoid_backward_team, flats, _spaces_alone, n, dtype, threads, given)
         return
     arrays, dtype = _as_bits(dtype, dvalues, output, out)
     _execute(
@@ -313,11 +366,11 @@ def _reduce_plain(
     if threads > 1 or n > PIECE:
         if not total:
             each = _element_options(options)
-            _share(family.team, (x, y, None, *results), each, n, dtype, threads, given)
+            share(family.team, (x, y, None, *results), each, n, dtype, threads, given)
             return None
         partials, span, spans = _sum_options(options, n, dtype)
         arrays = (x, y, None, *results[1:])
-        _share(family.sums_team, arrays, spans, n, dtype, threads, given, span)
+        share(family.sums_team, arrays, spans, n, dtype, threads, given, span)
         return float(partials.cumsum()[-1])
     options = (*options, _NO_SPACES[dtype])
     if not total:

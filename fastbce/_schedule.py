@@ -22,7 +22,7 @@ from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING,
 # Seconds between the starts of two calls of which the second closely follows the first.
 SOON = 200e-6
 # Work, in what pays for a thread that is awake, that pays for waking one.
-LONG = 14
+LONG = 9
 
 
 class _Team:

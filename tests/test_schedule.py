@@ -50,7 +50,7 @@ def test_a_row_is_shared_from_when_it_is_long(clock: list[float]) -> None:
     assert calls(clock, 2 * LEAST, LONG + 2, SOON / 2) == [1] * (LONG - 1) + [2] * 3
     assert calls(clock, 2 * LEAST, 3, 2 * SOON) == [1] * 3  # a pause ends it
     # The last of them counts already.
-    assert calls(clock, (LONG - 1) * LEAST, 3, SOON / 2) == [1, 2, 2]
+    assert calls(clock, LONG * LEAST, 3, SOON / 2) == [1, 2, 2]
 
 
 def test_calls_too_short_to_share_make_no_row(clock: list[float]) -> None:

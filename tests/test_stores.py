@@ -28,12 +28,15 @@ def shared(past: bool) -> Iterator[None]:
     changed: dict[str, Any] = {
         "MIN_PER_THREAD": 0,
         "MIN_LIGHT_PER_THREAD": 0,
-        "FAR": 0 if past else 1 << 60,
+        "FAR": 0,
         "SUPPORTED": True,
         "threads_for": lambda *_: 2,
         "grain_of": lambda n, unit, threads, strip: max(unit, strip),
     }
-    with mock.patch.multiple(_engine, **changed):
+    with (
+        mock.patch.multiple(_engine, **changed),
+        mock.patch.object(_engine._Ways, "past", return_value=past),
+    ):
         yield
 
 
@@ -99,15 +102,43 @@ def test_the_same_bits_past_the_caches(dtype: Any, n: int, offset: int) -> None:
     check_past_the_caches(dtype, n, offset)
 
 
-def test_spaces_only_for_large_given_results_of_several_threads() -> None:
-    float32 = np.dtype(np.float32)
-    with mock.patch.object(_engine, "SUPPORTED", True):
-        assert len(_engine.spaces_for(_engine.FAR, True, 2, float32)) == 2
-        assert len(_engine.spaces_for(_engine.FAR - 1, True, 2, float32)) == 0
-        assert len(_engine.spaces_for(_engine.FAR, False, 2, float32)) == 0
-        assert len(_engine.spaces_for(_engine.FAR, True, 1, float32)) == 0
-    with mock.patch.object(_engine, "SUPPORTED", False):
-        assert len(_engine.spaces_for(_engine.FAR, True, 2, float32)) == 0
+def test_the_faster_way_is_taken() -> None:
+    ways = _engine._Ways()
+    taken = []
+    for call in range(4 * _engine.AGAIN):
+        past = ways.past()
+        ordinary = 2.0 if call < 2 * _engine.AGAIN else 0.5
+        ways.note(past, 1.0 if past else ordinary)
+        taken.append(past)
+    tried = _engine.AGAIN - 1  # the slower way is tried again in this call
+    assert taken[: 2 * _engine.AGAIN] == [
+        call not in {0, tried, tried + _engine.AGAIN} for call in range(2 * _engine.AGAIN)
+    ]
+    assert not any(taken[3 * _engine.AGAIN : -1])
+    assert taken[-1]
+
+
+def test_a_call_that_was_held_up_counts_half() -> None:
+    ways = _engine._Ways()
+    for seconds in (9.0, 1.0, 3.0):
+        ways.note(True, seconds)
+    assert ways.seconds == [np.inf, 2.0]
+
+
+def test_only_large_given_results_of_several_threads_have_a_way(threads: Any) -> None:
+    large = np.zeros(_engine.FAR // 4, np.float32)
+    out = np.empty_like(large)
+    with mock.patch.object(_engine, "_ways", dict[Any, Any]()) as ways:
+        threads(2)
+        fastbce.sigmoid(large)
+        fastbce.sigmoid(large[1:], out=out[1:])
+        threads(1)
+        fastbce.sigmoid(large, out=out)
+        assert not ways
+        threads(2)
+        with mock.patch.object(_engine, "SUPPORTED", True):
+            fastbce.sigmoid(large, out=out)
+        assert len(ways) == 1
 
 
 def test_a_large_result_is_right(threads: Any) -> None:
@@ -115,7 +146,8 @@ def test_a_large_result_is_right(threads: Any) -> None:
     z = np.random.default_rng(5).normal(0, 5, n).astype(np.float32)
     out, memory = guarded(n, np.float32, 3)
     threads(2)
-    loss, _ = fastbce.bce_with_logits_loss_gradient(z, z > 0, out=out)
+    with mock.patch.object(_engine._Ways, "past", return_value=True):
+        loss, _ = fastbce.bce_with_logits_loss_gradient(z, z > 0, out=out)
     assert np.all(memory[:GUARD] == 9)
     assert np.all(memory[-GUARD:] == 9)
     threads(1)

@@ -1,7 +1,7 @@
 """Memory-only twins: the reads and writes of an operation with one addition an element.
 
 They run on the same team of threads with the same partition as the kernels, and write large results
-past the caches as they do, so ``t / t_twin`` says
+past the caches where that is faster, so ``t / t_twin`` says
 how far an operation is from what the memory allows, on any machine.
 """
 
@@ -16,8 +16,7 @@ from numba import njit
 from fastbce import _kernels as k
 from fastbce._cache import OPTIONS
 from fastbce._config import get_num_threads
-from fastbce._engine import spaces_for
-from fastbce._schedule import crew, grain_of
+from fastbce._engine import share
 from fastbce._stores import fence, nearby, settle
 from fastbce._team import sharing
 from fastbce._validate import Array
@@ -101,13 +100,12 @@ def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], 
     n = inputs[0].size
     team = _TEAMS[len(inputs), len(outputs)]
 
+    def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
+        return (spaces,) if outputs else (np.zeros((threads, k.LANES), inputs[0].dtype),)
+
     def run() -> None:
         threads = get_num_threads() if n >= 2 * k.STRIP else 1
-        if outputs:
-            options = (spaces_for(inputs[0].nbytes, True, threads, inputs[0].dtype),)
-        else:
-            options = (np.zeros((threads, k.LANES), inputs[0].dtype),)
-        grain = grain_of(n, k.STRIP, threads, k.STRIP)
-        team((*inputs, *outputs), options, n, grain, crew(threads), threads)
+        arrays, dtype = (*inputs, *outputs), inputs[0].dtype
+        share(team, arrays, options, n, dtype, threads, bool(outputs), k.STRIP)
 
     return run
