@@ -43,7 +43,7 @@ def _read(index: Any, start: Any, x: Any, lanes: Any) -> None:
             mine[i] += part[i]
 
 
-_share = sharing(_read, indexed=True)
+_share = sharing(_read)
 
 
 @njit(nogil=True, **OPTIONS)

@@ -1,8 +1,8 @@
 """Memory-only twins: the reads and writes of an operation with one addition an element.
 
 They run on the same team of threads with the same partition as the kernels, and write large results
-past the caches where that is faster, so ``t / t_twin`` says
-how far an operation is from what the memory allows, on any machine.
+past the caches where that is faster, so ``t / t_twin`` says how far an operation is from what the
+memory allows, on any machine.
 """
 
 from __future__ import annotations
