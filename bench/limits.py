@@ -21,7 +21,7 @@ from fastbce.bench.operations import OPERATIONS, Data
 PROCESS = Path("/proc/self")
 MEMORY_SIZES = (10**5, 10**6, 10**7, 10**8)
 COST_SIZES = (10**5, 10**6, 10**7, 10**8, 5 * 10**8)
-SMALL = 70_000  # large enough to start the threads and load their kernels
+WARM = 10**6  # large enough to start the threads and load their kernels
 
 
 def _peak() -> int:
@@ -52,14 +52,19 @@ def seconds(call: Any, repeats: int) -> float:
     return best
 
 
+def _head(corner: str, sizes: tuple[int, ...]) -> None:
+    print(f"| {corner} |", " | ".join(f"{n:,}" for n in sizes), "|")
+    print("| --- " * (len(sizes) + 1) + "|")
+
+
 def main() -> None:
     """Print the two tables."""
     print(machine_line(), f"{fastbce.get_num_threads()} threads", sep="; ", end="\n\n")
     for dtype in (np.float32, np.float64):
-        warm = Data.make(SMALL, dtype)
+        warm = Data.make(WARM, dtype)
         for operation in OPERATIONS:
             operation.ours(warm, True)()
-    print("| KiB beyond the results, worst function |", *MEMORY_SIZES, sep=" | ")
+    _head("KiB beyond the results, worst function", MEMORY_SIZES)
     for dtype in (np.float32, np.float64):
         row = []
         for n in MEMORY_SIZES:
@@ -71,7 +76,8 @@ def main() -> None:
             row.append(f"{extra[worst] // 1024} ({worst})")
             del data
         print(f"| {np.dtype(dtype).name} |", " | ".join(row), "|")
-    print("\n| ns an element, float32 |", *COST_SIZES, sep=" | ")
+    print()
+    _head("ns an element, float32", COST_SIZES)
     for name in ("sigmoid", "bce_loss", "bce_with_logits_loss_gradient"):
         operation = next(o for o in OPERATIONS if o.name == name)
         row = []
