@@ -1,6 +1,6 @@
 """Fit a file of several times the memory that the process is allowed, and time its passes.
 
-    python bench/streaming.py --gib 2.6 --limit 640 --dir DIR
+    python bench/streaming.py --gib 3 --limit 720 --dir DIR
 
 For a Parquet file and for a memory map: the file is written by another process, then this one may
 use `--limit` MiB of memory of its own (RLIMIT_DATA: all that is not a mapped file, whose pages the
@@ -114,6 +114,16 @@ class Watched:
             yield chunk
 
 
+def compile_kernels(kind: str, directory: Path) -> None:
+    """Fill the cache of kernels: the compiler does not fit into the memory allowed."""
+    import numpy as np
+
+    from fastbce.linear_model import LogisticRegression
+
+    chunk = next(iter(source_of(kind, directory)()))
+    LogisticRegression(C=np.inf).fit_stream(lambda: [chunk])
+
+
 def run(kind: str, directory: Path, rows: int, limit: int) -> None:
     import numpy as np
 
@@ -161,8 +171,8 @@ def run(kind: str, directory: Path, rows: int, limit: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--gib", type=float, default=2.6, help="size of the file")
-    parser.add_argument("--limit", type=int, default=640, help="MiB of memory allowed")
+    parser.add_argument("--gib", type=float, default=3.0, help="size of the file")
+    parser.add_argument("--limit", type=int, default=720, help="MiB of memory allowed")
     parser.add_argument("--dir", type=Path, help="where to write the file, for a while")
     arguments = parser.parse_args()
     rows = int(arguments.gib * 2**30 / (4 * COLUMNS))
@@ -172,6 +182,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=arguments.dir) as name:
             for target, options in (
                 (write, (kind, Path(name), rows)),
+                (compile_kernels, (kind, Path(name))),
                 (run, (kind, Path(name), rows, arguments.limit)),
             ):
                 process = spawn.Process(target=target, args=options)

@@ -30,9 +30,10 @@ MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 3 << 15, 5 << 15
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
 # threads wait for each other: 2^22 took 2 % longer for 5 x 10^7 elements.
 PIECE = 1 << 24
-# Bytes of scores from which on several threads may write given results past the caches: 24 MiB in
-# and 24 MiB out are more than the 32 MiB of a third-level cache.
-FAR = 3 << 23
+# Bytes of scores from which on several threads may write given results past the caches: 16 MiB in
+# and 16 MiB out fill the 32 MiB of a third-level cache (5 x 10^6 float32 logits gradients and
+# Hessians on two threads: 1.34 ms instead of 1.71).
+FAR = 1 << 24
 # The way of such results that was slower of late is tried again every so many calls.
 AGAIN = 16
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
@@ -46,7 +47,7 @@ Options = Callable[[int, int, Array], tuple[Any, ...]]
 def _threads(size: int, least: int) -> int:
     """Return how many threads share a call on scores of so many bytes.
 
-    To share it takes 2 us before the first element, and 10 if nothing is in the caches.
+    To share it takes 1.3 us before the first element, and 10 if nothing is in the caches.
     """
     return 1 if size < 2 * least else threads_for(size, least, get_num_threads())
 
@@ -64,8 +65,8 @@ class _Ways:
     """Whether a kernel's large given results go past the caches: as was faster of late.
 
     Which is, changes with what else uses the memory: 10^7 float32 sigmoids on two threads of a
-    shared machine took 2.4 ms the ordinary way and 1.8 past the caches, and 0.94 and 1.26 later on.
-    The results are the same.
+    shared machine took 1.53 ms the ordinary way and 1.40 past the caches, and 0.94 and 1.26 at
+    another time. The results are the same.
     """
 
     def __init__(self) -> None:

@@ -1,9 +1,9 @@
 """Large results go past the caches on their way to memory.
 
 An ordinary store first reads the line that it changes: the sigmoid of a large float32 array moves
-12 bytes an element where it needs 8. A non-temporal store of a whole line does not (10^7 elements
-on two threads: 1.3-1.8 ms instead of 1.6-2.4). So where the caches cannot keep a result anyway, a
-loop writes a block into a *space*, a KiB of its thread, and `settle` takes that to its place
+12 bytes an element where it needs 8. A non-temporal store of a whole line does not (2 x 10^7
+elements on two threads: 2.9 ms instead of 3.6). So where the caches cannot keep a result anyway, a
+loop writes a block into a *space* of its thread, 1 or 2 KiB, and `settle` takes that to its place
 line by line. Until `fence` other threads may not see it.
 
 A block's place seldom begins with a line. A line that two blocks share waits in the space for the
@@ -12,7 +12,7 @@ block lies in the space as far from its beginning as its place lies in the line.
 
 `spaces` is an array of shape (threads, PLACES, elements), of no threads where results are stored in
 the ordinary way: small ones, and ones in memory that was just allocated, whose pages the system
-clears through the caches (10^7 elements: 2.7 ms instead of 3.5).
+clears through the caches.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-SHARE, HANDOVER = 2e-6, 0.5e-6
+SHARE, HANDOVER = 1.3e-6, 0.5e-6
 CACHE = 32e6  # bytes; between a quarter and twice of it the model is rough
 
 Row = dict[str, Any]
