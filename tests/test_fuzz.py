@@ -247,19 +247,36 @@ def rounding_of_a_sum(case: Case, arguments: list[Any], options: dict[str, Any])
     return (2e-16 if case.kind == "clipped" else least) * (scores.size if reduction == "sum" else 1)
 
 
+def rounding_of_terms(case: Case, arguments: list[Any], options: dict[str, Any]) -> float:
+    """Return the absolute error of a gradient of logits: 1 ULP of 1, as its terms may cancel."""
+    if case.kind != "logits":
+        return 0.0
+    scores = np.asarray(arguments[0])
+    work = np.float32 if scores.dtype.str[1:] in ("f2", "f4") else np.float64
+    given_weight = options.get("sample_weight")
+    weight = np.abs(np.asarray(1.0 if given_weight is None else given_weight, np.float64))
+    largest = float(weight[np.isfinite(weight)].max(initial=0))
+    divisors = {"mean": scores.size, "samples": scores.shape[-1] if scores.ndim else 1}
+    divisor = divisors.get(options.get("reduction", "mean"), 1)
+    return float(np.finfo(work).eps) * largest / max(divisor, 1)
+
+
 def agree(
     case: Case, arguments: list[Any], options: dict[str, Any], ours: Any, oracle: Any
 ) -> None:
     if isinstance(ours, type) or isinstance(oracle, type):
         assert ours is oracle
         return
-    absolute = rounding_of_a_sum(case, arguments, options) if case.is_loss else 0.0
+    absolute = {}
+    if case.is_loss:
+        absolute["loss"] = rounding_of_a_sum(case, arguments, options)
+        absolute["gradient"] = rounding_of_terms(case, arguments, options)
     for name, a, b in zip(case.results, ours, oracle, strict=True):
         assert (np.shape(a), a.dtype) == (np.shape(b), b.dtype)
         wide, exact = np.asarray(a, np.float64), np.asarray(b, np.float64)
         finite = np.abs(exact[np.isfinite(exact)])
         tolerance = TOLERANCE[a.dtype.itemsize]
-        scale = tolerance * float(finite.max(initial=0)) + (absolute if name == "loss" else 0)
+        scale = tolerance * float(finite.max(initial=0)) + absolute.get(name, 0.0)
         np.testing.assert_allclose(wide, exact, rtol=tolerance, atol=scale, err_msg=case.name)
 
 
