@@ -97,6 +97,28 @@ def test_a_part_that_is_not_like_the_rest(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(parameters(model), peer(X, y, np.inf), rtol=1e-6)
 
 
+def test_a_part_that_is_separated_costs_few_passes(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, y = draw(rng, 150_000)
+    rare = np.zeros((len(X), 1))
+    rare[1 :: 30 * (len(X) // _rows.PART_ROWS)] = 1
+    rare[0] = 1  # the only one in the part
+    y[0] = 0
+    X = np.hstack([X, rare])
+    passes = []
+
+    def counted(self: _rows.Memory, *arguments: Any) -> Any:
+        passes.append(self.n)
+        return reduce(self, *arguments)
+
+    reduce = _rows.Memory.reduce
+    monkeypatch.setattr(_rows.Memory, "reduce", counted)
+    model = LogisticRegression(C=np.inf).fit(X, y)
+    assert passes.count(len(X)) < 15
+    np.testing.assert_allclose(parameters(model), peer(X, y, np.inf), rtol=1e-6)
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_float32_stays_float32(order: Any, rng: np.random.Generator) -> None:
     X, y = draw(rng, 60_000, dtype="f4")
