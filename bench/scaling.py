@@ -23,8 +23,8 @@ import numpy as np
 from dask.distributed import Client, LocalCluster
 from scipy import optimize
 
+from fastbce._backends import one_thread
 from fastbce._chunks import survey_of
-from fastbce._config import one_thread
 from fastbce._rows import Memory
 from fastbce._solvers import Objective
 from fastbce.interop import dask as interop

@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg, optimize
 
+from ._inputs import Array
 from ._rows import Rows
-from ._validate import Array
 from .linear import linear_backend
 
 FLOAT64 = np.dtype(np.float64)

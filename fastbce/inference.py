@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc, ndtr, ndtri, xlogy
 
+from ._inputs import Array
 from ._solvers import inverse_of
-from ._validate import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _linear_reference
-from ._config import BROKEN, active_backend, fall_back_to_numpy
+from ._backends import BROKEN, active_backend, fall_back_to_numpy
+from ._inputs import Array, as_array, check_out, check_weight, float_dtypes, overlaps
 from ._interrupts import held_back
-from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
+from ._reference import linear as _linear_reference
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
 
@@ -26,7 +26,7 @@ def linear_backend() -> ModuleType:
     if _engine is None:
         try:
             with held_back():
-                from . import _linear
+                from ._engine import linear as _linear
         except BROKEN as error:
             fall_back_to_numpy(error)
             return _linear_reference

@@ -16,9 +16,9 @@ from sklearn.utils.validation import _check_sample_weight, check_is_fitted, vali
 
 from . import functional
 from ._chunks import FLOATS, Survey, check_both, encode
+from ._inputs import Array
 from ._rows import Memory, Rows
 from ._solvers import NEWTON_COLUMNS, Objective, Solution, lbfgs, newton
-from ._validate import Array
 from .inference import COV_TYPES, InferenceError, LogitResult, infer
 from .streaming import Stream, first_pass
 

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from ._chunks import Chunked, Header, Survey, checked, survey_of
+from ._inputs import Array
 from ._rows import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
-from ._validate import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,10 +21,10 @@ from dask.delayed import Delayed, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from fastbce import linear_model
+from fastbce._backends import one_thread
 from fastbce._chunks import Chunked, Header, Survey, checked, survey_of
-from fastbce._config import one_thread
+from fastbce._inputs import Array
 from fastbce._rows import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
-from fastbce._validate import Array
 
 __all__ = ["LogisticRegression"]
 

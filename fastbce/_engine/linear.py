@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from . import _linear_kernels as k
-from ._config import get_num_threads
-from ._operands import ArrayInterface, Operand
-from ._schedule import crew, threads_for
-from ._team import APART, COMPILED
-from ._validate import Array
-from ._vectors import BYTES
+from fastbce._backends import get_num_threads
+from fastbce._inputs import Array
+from fastbce._kernels import linear as k
+from fastbce._kernels.vectors import BYTES
+
+from .operands import ArrayInterface, Operand
+from .team import APART, COMPILED
+from .workers import crew, threads_for
 
 __all__ = ["COMPILED", "linear"]
 
@@ -46,7 +47,7 @@ def linear(
     gram: str | None = None,
     gram_dtype: np.dtype[Any] | None = None,
 ) -> tuple[float, Array, Array | None]:
-    """See :func:`fastbce._linear_reference.linear`."""
+    """See :func:`fastbce._reference.linear.linear`."""
     if y_true.dtype == np.bool_:
         y_true = y_true.view(np.uint8)
     coef = np.ascontiguousarray(coef, dtype)

@@ -3,7 +3,7 @@
 A block of rows that stays in the cache gives its logits, then the loss and the residuals, then the
 gradient from the same rows: `X` comes from memory once. ``dots`` and ``combine`` serve both layouts
 of `X`: by rows the logits are dot products and the gradient a combination of rows, by columns the
-other way round. The mathematics of an element is :func:`fastbce._kernels.logits_block`.
+other way round. The mathematics of an element is :func:`fastbce._kernels.elementwise.logits_block`.
 
 `X` is handed over as its memory: element (i, j) is ``x[i * lead + j]`` by rows, and
 ``x[j * lead + i]`` by columns.
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ._cache import OPTIONS
-from ._cache import kernel as block
-from ._kernels import add_block, fma, like, logits_block, tree_sum
-from ._team import APART, sharing
-from ._vectors import WIDTHS, add, load, splat, sums, vector_fma
+from fastbce._engine.team import APART, sharing
+
+from .compile import OPTIONS
+from .compile import kernel as block
+from .elementwise import add_block, fma, like, logits_block, tree_sum
+from .vectors import WIDTHS, add, load, splat, sums, vector_fma
 
 point = njit(**OPTIONS)
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import Array
+from fastbce._inputs import Array
 
 ROWS_ELEMENTS = 1 << 18
 

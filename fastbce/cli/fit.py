@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastbce
-from fastbce._fit_plots import calibration, draw
-from fastbce._model_file import Model, load_model, write_whole
-from fastbce.tables import Feature, TableError, design, learn_features, read_table, target_of
+from fastbce.cli.model_file import Model, load_model, write_whole
+from fastbce.cli.plots import calibration, draw
+from fastbce.cli.tables import Feature, TableError, design, learn_features, read_table, target_of
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastbce._validate import Array
+    from fastbce._inputs import Array
 
 ROWS_AT_ONCE = 1 << 16
 
