@@ -23,10 +23,10 @@ import numpy as np
 from dask.distributed import Client, LocalCluster
 from scipy import optimize
 
-from fastbce._backends import one_thread
 from fastbce._chunks import survey_of
 from fastbce._rows import Memory
 from fastbce._solvers import Objective
+from fastbce._threads import one_thread
 from fastbce.interop import dask as interop
 
 ROWS, COLUMNS = 4_000_000, 32

@@ -1,7 +1,7 @@
 """What writing results past the caches brings: ``python bench/stores.py``.
 
 Milliseconds of a call on all threads, results reused, stored the ordinary way and past the caches,
-in turns. From ``FAR`` bytes of scores on (``fastbce/_engine/elementwise.py``) fastbce takes the
+in turns. From ``FAR`` bytes of scores on (``fastbce/_engine/calls.py``) fastbce takes the
 faster way.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import fastbce
-from fastbce._engine import elementwise as _engine
+from fastbce._engine import calls
 from fastbce._machine import machine_line
 from fastbce.bench.operations import OPERATIONS, Data
 
@@ -41,7 +41,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="float32", choices=("float32", "float64"))
     dtype = parser.parse_args().dtype
     print(machine_line())
-    _engine.FAR = 0
+    calls.FAR = 0
     operations = [operation for operation in OPERATIONS if operation.writes]
     print(f"\n{dtype}, {fastbce.get_num_threads()} threads, ms {' / '.join(WAYS)}\n")
     print(f"| operation | {' | '.join(f'{n:,}' for n in SIZES)} |")
@@ -53,7 +53,7 @@ def main() -> None:
             times: dict[str, list[float]] = {way: [] for way in WAYS}
             for _ in range(ROUNDS):
                 for way, past in WAYS.items():
-                    _engine._Ways.past = lambda self, past=past: past
+                    calls.Stores.past = lambda self, past=past: past
                     times[way].append(seconds(call))
             cells.append(" / ".join(f"{median(t) * 1e3:.2f}" for t in times.values()))
         print(f"| {operation.name} | {' | '.join(cells)} |", flush=True)

@@ -1,6 +1,7 @@
 """Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
 
-from ._backends import get_num_threads, set_backend, set_num_threads, use_backend
+from ._backends import set_backend, use_backend
+from ._threads import get_num_threads, set_num_threads
 from ._warmup import warmup
 from .functional import (
     bce_gradient,

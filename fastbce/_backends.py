@@ -1,29 +1,41 @@
-"""Settings: which backend computes, and on how many threads.
+"""Which backend computes, Numba's kernels or plain NumPy: chosen, loaded, replaced.
 
-The process-wide defaults come from the environment and change with the ``set_*`` functions;
-:func:`use_backend` overrides the backend for the current context only (a context variable, so
-concurrent threads and tasks do not see each other's choice).
+The default for the process comes from the environment and changes with :func:`set_backend`;
+:func:`use_backend` overrides it for the current context only (a context variable, so concurrent
+threads and tasks do not see each other's choice).
 """
 
 from __future__ import annotations
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+from types import ModuleType
 
 from ._interrupts import held_back
+from ._reference import elementwise as reference_elementwise
+from ._reference import linear as reference_linear
+
+# The estimator imports these from here.
+from ._threads import get_num_threads as get_num_threads  # noqa: PLC0414
+from ._threads import one_thread as one_thread  # noqa: PLC0414
 
 BACKENDS = ("numba", "numpy")
 # What importing a Numba that does not work raises: OSError if LLVM's library cannot be loaded.
 BROKEN = (ImportError, OSError)
 
 _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", default=None)
-_one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
 _default_backend: str | None = None
-_num_threads: int | None = None
+_REFERENCE: dict[str, ModuleType] = {
+    "elementwise": reference_elementwise,
+    "linear": reference_linear,
+}
+# The parts of the engine that were imported: Numba is, at the first call that needs it.
+_loaded: dict[str, ModuleType] = {}
 
 
 def _check_backend(name: object, source: str) -> str:
@@ -104,7 +116,32 @@ def _initial_backend() -> str:
     return _default_backend
 
 
-def fall_back_to_numpy(reason: Exception) -> None:
+def backend(part: str) -> ModuleType:
+    """Return the module that computes "elementwise" operations or the "linear" pass."""
+    if active_backend() == "numpy":
+        return _REFERENCE[part]
+    if part not in _loaded:
+        try:
+            with held_back():
+                _loaded[part] = _load(part)
+        except BROKEN as error:
+            _fall_back_to_numpy(error)
+            return _REFERENCE[part]
+    return _loaded[part]
+
+
+def _load(part: str) -> ModuleType:
+    if part == "elementwise":
+        from ._engine import elementwise
+
+        return elementwise
+    from ._engine import linear
+
+    # The vectors exist in compiled code alone.
+    return linear if linear.COMPILED else _REFERENCE[part]
+
+
+def _fall_back_to_numpy(reason: Exception) -> None:
     """Serve every later call with NumPy, and say so once."""
     global _default_backend
     _default_backend = "numpy"
@@ -112,103 +149,14 @@ def fall_back_to_numpy(reason: Exception) -> None:
         f"Numba cannot be imported ({reason}); fastbce uses its NumPy backend: "
         "same results, several times slower",
         RuntimeWarning,
-        stacklevel=4,
+        stacklevel=_level_of_the_caller(),
     )
 
 
-def set_num_threads(n: int) -> None:
-    """Set how many threads a call may use, for the whole process.
-
-    Results do not depend on it, to the last bit.
-
-    Parameters
-    ----------
-    n : int
-        At least 1. More than the machine's processors is allowed, and slower.
-
-    Raises
-    ------
-    TypeError
-        If `n` is not an integer.
-    ValueError
-        If `n` is below 1.
-    """
-    global _num_threads
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n must be an integer, got {type(n).__name__}")
-    count = n.__index__()
-    if count < 1:
-        raise ValueError(f"set_num_threads: n must be at least 1, got {count}")
-    _num_threads = count
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Stay on the caller's thread inside a ``with`` block: others do the same beside it."""
-    token = _one_thread.set(True)
-    try:
-        yield
-    finally:
-        _one_thread.reset(token)
-
-
-def get_num_threads() -> int:
-    """Return how many threads a call may use.
-
-    The first of these that is given: :func:`set_num_threads`, the environment variables
-    ``FASTBCE_NUM_THREADS`` and ``NUMBA_NUM_THREADS``, the processors in this process's affinity
-    mask within the container's CPU quota.
-
-    Returns
-    -------
-    int
-        At least 1.
-    """
-    global _num_threads
-    if _one_thread.get():
-        return 1
-    if _num_threads is None:
-        _num_threads = _threads_from_environment() or usable_cpus()
-    return _num_threads
-
-
-def _threads_from_environment() -> int | None:
-    for variable in ("FASTBCE_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        value = os.environ.get(variable)
-        if value:
-            try:
-                count = int(value)
-            except ValueError:
-                count = 0
-            if count < 1:
-                raise ValueError(f"{variable} must be an integer of at least 1, got {value!r}")
-            return count
-    return None
-
-
-def usable_cpus() -> int:
-    """Return the processors this process may use: affinity mask, then cgroup quota."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, quota) if quota else count)
-
-
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Whole processors the container's quota allows, or None without a quota."""
-    for quota_file, period_file in (
-        ("cpu.max", None),
-        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
-    ):
-        try:
-            fields = (root / quota_file).read_text().split()
-            if period_file:
-                fields += (root / period_file).read_text().split()
-            quota, period = int(fields[0]), int(fields[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if quota > 0 and period > 0:
-            return max(1, -(-quota // period))
-    return None
+def _level_of_the_caller() -> int:
+    """Return how many calls up the code is that called this package."""
+    package = str(Path(__file__).parent)
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(package):
+        frame, level = frame.f_back, level + 1
+    return level

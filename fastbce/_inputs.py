@@ -1,26 +1,22 @@
-"""Every check on what the user passed, and the text of every error.
+"""What was passed: every check of the inputs and options, and the texts of their errors.
 
 Nothing here computes or writes: a call that gets past these functions cannot fail half-way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
 
 import numpy as np
 
-Array = np.ndarray[Any, np.dtype[Any]]
+# The estimator imports it from here.
+from ._typing import Array as Array  # noqa: PLC0414
 
 REDUCTIONS = ("none", "mean", "sum", "samples")
 
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
-
-# Steps of a search for an element that two strided arrays share, some milliseconds; there are
-# strides for which it takes minutes.
-OVERLAP_WORK: Any = 100_000
 
 _PLAIN_SCORES = frozenset(_FLOATS[1:])
 _PLAIN_LABELS = frozenset(np.dtype(c) for c in "?bBhHiIlLfd")
@@ -34,25 +30,6 @@ def is_plain(array: Any, labels: bool = False) -> TypeGuard[Array]:
         and array.flags.carray
         and array.ndim > 0
     )
-
-
-def is_plain_out(
-    out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], apart: Sequence[Array] = ()
-) -> TypeGuard[Array]:
-    """Tell whether an output can be taken as it is, sharing no memory with the arrays `apart`."""
-    if type(out) is not np.ndarray or out.dtype != dtype or out.shape != shape:
-        return False
-    flags = out.flags
-    if not flags.carray:
-        return False
-    owned = flags.owndata
-    for other in apart:
-        # Two arrays that own their memory are apart: known in 50 ns, where NumPy takes 160.
-        if not (owned and other.flags.owndata and other is not out) and np.may_share_memory(
-            out, other
-        ):
-            return False
-    return True
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -210,83 +187,3 @@ def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     low = max(dtype.type(eps), np.finfo(dtype).tiny)
     high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
     return low, high
-
-
-def check_out(
-    out: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
-) -> tuple[Array | None, ...]:
-    """Return one array (or None: allocate) for each array result."""
-    count = len(shapes)
-    if count == 0:
-        raise ValueError("out= was given, but this reduction leaves no array to write")
-    outs = out if isinstance(out, tuple) else (out,)
-    if len(outs) != count:
-        raise ValueError(
-            f"out= holds {len(outs)} array(s), but this call has {count} array result(s)"
-        )
-    for array, shape in zip(outs, shapes, strict=True):
-        if array is not None:
-            _check_one_out(array, shape, dtype)
-    return outs
-
-
-def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"out= must be a NumPy array, got {type(array).__name__}")
-    if array.shape != shape:
-        raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
-    if array.dtype != dtype:
-        raise TypeError(f"out= has dtype {array.dtype}, but the result has dtype {dtype}")
-    if not array.flags.writeable:
-        raise ValueError("out= is read-only; pass a writable array")
-    if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
-        raise ValueError("out= is a broadcast view: several elements share one place")
-
-
-def overlap(array: Array, source: Array | None) -> bool:
-    """Tell whether an output may share memory with an input."""
-    return source is not None and np.may_share_memory(array, source)
-
-
-def overlaps(outs: Sequence[Array | None], inputs: Sequence[Array | None]) -> bool:
-    """Tell whether an output is one of the inputs, element for element.
-
-    Raises
-    ------
-    ValueError
-        If an output shares memory with an input or with another output in any other way.
-    """
-    aliased = False
-    given = [array for array in outs if array is not None]
-    for i, array in enumerate(given):
-        for other in given[:i]:
-            if _share_an_element(array, other):
-                raise ValueError("two arrays of out= share memory; pass separate arrays")
-        for source in inputs:
-            if source is None or not overlap(array, source):
-                continue
-            if _identical(array, source):
-                aliased = True
-            elif _share_an_element(array, source):
-                raise ValueError(
-                    "out= overlaps an input without being exactly that array; pass the input "
-                    "itself to work in place, or a separate array"
-                )
-    return aliased
-
-
-def _share_an_element(a: Array, b: Array) -> bool:
-    """Tell whether an element lies in both; where that takes long to find out, it may."""
-    try:
-        return np.shares_memory(a, b, max_work=OVERLAP_WORK)
-    except np.exceptions.TooHardError:
-        return True
-
-
-def _identical(a: Array, b: Array) -> bool:
-    return (
-        a.__array_interface__["data"][0] == b.__array_interface__["data"][0]
-        and a.shape == b.shape
-        and a.strides == b.strides
-        and a.dtype == b.dtype
-    )

@@ -8,7 +8,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastbce._backends import BROKEN, active_backend, get_num_threads
+from fastbce._backends import BROKEN, active_backend
+from fastbce._threads import get_num_threads
 
 
 def _cpuinfo() -> list[dict[str, str]]:

@@ -8,31 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._backends import BROKEN, active_backend, fall_back_to_numpy
-from ._inputs import Array, as_array, check_out, check_weight, float_dtypes, overlaps
-from ._interrupts import held_back
-from ._reference import linear as _linear_reference
+from ._backends import backend
+from ._inputs import as_array, check_weight, float_dtypes
+from ._outputs import check_out, overlaps
+from ._typing import Array
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
 
-_engine: ModuleType | None = None
-
 
 def linear_backend() -> ModuleType:
-    """Return the module whose ``linear`` computes; Numba is imported when it is first needed."""
-    global _engine
-    if active_backend() == "numpy":
-        return _linear_reference
-    if _engine is None:
-        try:
-            with held_back():
-                from ._engine import linear as _linear
-        except BROKEN as error:
-            fall_back_to_numpy(error)
-            return _linear_reference
-        # The vectors exist in compiled code alone.
-        _engine = _linear if _linear.COMPILED else _linear_reference
-    return _engine
+    """Return the module whose ``linear`` computes."""
+    return backend("linear")
 
 
 def linear_bce_loss_gradient(

@@ -14,7 +14,7 @@ from cases import BACKENDS
 from hypothesis import HealthCheck, settings
 
 import fastbce
-from fastbce import _backends
+from fastbce import _backends, _threads
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +57,7 @@ def threads() -> Iterator[Callable[[int], None]]:
 def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the process's backend and thread count, and what the environment says of them."""
     monkeypatch.setattr(_backends, "_default_backend", None)
-    monkeypatch.setattr(_backends, "_num_threads", None)
+    monkeypatch.setattr(_threads, "_num_threads", None)
     for variable in ("FASTBCE_BACKEND", "FASTBCE_NUM_THREADS", "NUMBA_NUM_THREADS"):
         monkeypatch.delenv(variable, raising=False)
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grimp
 import pytest
 from cases import BY_NAME, CASES, MAX_ULP, ORACLES
 
@@ -18,89 +21,11 @@ from fastbce._engine import elementwise as _engine
 from fastbce._reference import elementwise as _reference
 
 if TYPE_CHECKING:
-    import subprocess
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 PACKAGE = Path(fastbce.__file__).parent
 TESTS = Path(__file__).parent
 
-# file -> what it may import beside the standard library: on loading, and later inside functions
-IMPORTS: dict[str, tuple[set[str], set[str]]] = {
-    "__init__": ({"functional", "layers", "linear", "_backends", "_warmup"}, set()),
-    "__main__": ({"cli.main"}, set()),
-    "cli": ({"cli.main"}, set()),
-    "cli.main": (
-        {"fastbce"},
-        {"cli.fit", "_backends", "_machine", "bench", "demo", "cli.tables"},
-    ),
-    "cli.fit": (
-        {"fastbce", "cli.plots", "cli.model_file", "cli.tables", "numpy"},
-        {"inference", "linear_model", "sklearn"},
-    ),
-    "cli.plots": ({"fastbce", "cli.model_file", "numpy"}, {"matplotlib", "sklearn"}),
-    "cli.model_file": ({"_inputs", "cli.tables", "numpy"}, set()),
-    "cli.tables": ({"_inputs", "numpy"}, {"pyarrow"}),
-    "layers": ({"functional", "numpy"}, set()),
-    "functional": (
-        {"_inputs", "_backends", "_interrupts", "_reference.elementwise", "numpy"},
-        {"_engine.elementwise"},
-    ),
-    "_warmup": ({"functional", "linear", "numpy"}, set()),
-    "_inputs": ({"numpy"}, set()),
-    "_backends": ({"_interrupts"}, {"numba"}),
-    "_interrupts": (set(), set()),
-    "_engine": (set(), set()),
-    "_engine.elementwise": (
-        {"_engine.workers", "_kernels.elementwise", "_engine.operands", "_kernels.results"}
-        | {"_engine.team", "_backends", "_inputs", "numpy"},
-        set(),
-    ),
-    "_engine.operands": ({"_kernels.elementwise", "_inputs", "numpy"}, set()),
-    "_engine.workers": ({"_engine.team", "numpy"}, set()),
-    "_kernels": (set(), set()),
-    "_kernels.compile": ({"_interrupts", "numba"}, set()),
-    "_engine.team": ({"_kernels.compile", "numba", "llvmlite"}, set()),
-    "_kernels.elementwise": (
-        {"_kernels.compile", "_kernels.results", "_engine.team", "numba", "numpy"},
-        set(),
-    ),
-    "_kernels.results": ({"_kernels.compile", "numba", "llvmlite"}, set()),
-    "_reference": (set(), set()),
-    "_reference.elementwise": ({"_inputs", "numpy"}, set()),
-    "linear": (
-        {"_inputs", "_backends", "_interrupts", "_reference.linear", "numpy"},
-        {"_engine.linear"},
-    ),
-    "_engine.linear": (
-        {"_engine.workers", "_kernels.linear", "_engine.operands", "_engine.team"}
-        | {"_kernels.vectors", "_backends", "_inputs", "numpy"},
-        set(),
-    ),
-    "_kernels.linear": (
-        {"_kernels.compile", "_kernels.elementwise", "_engine.team", "_kernels.vectors"}
-        | {"numba", "numpy"},
-        set(),
-    ),
-    "_reference.linear": ({"_inputs", "numpy"}, set()),
-    "_kernels.vectors": ({"numba", "llvmlite"}, set()),
-    "linear_model": (
-        {"functional", "inference", "streaming", "_chunks", "_rows", "_solvers", "_inputs"}
-        | {"numpy", "sklearn"},
-        set(),
-    ),
-    "streaming": ({"_chunks", "_rows", "_inputs", "numpy"}, {"pyarrow"}),
-    "_chunks": ({"_inputs", "numpy", "sklearn"}, set()),
-    "inference": ({"_solvers", "_inputs", "numpy", "scipy"}, set()),
-    "_solvers": ({"linear", "_rows", "_inputs", "numpy", "scipy"}, set()),
-    "_rows": ({"_inputs", "numpy"}, set()),
-    "_machine": ({"_backends"}, {"_kernels.compile", "_kernels.elementwise"}),
-    # Each file of interop/ may import its framework, and nobody imports them.
-    "interop": (set(), set()),
-    "interop.dask": (
-        {"linear_model", "_chunks", "_backends", "_rows", "_inputs", "dask", "numpy", "sklearn"},
-        set(),
-    ),
-}
 NOT_IN_THE_TABLE = {
     **dict.fromkeys(["set_backend", "use_backend", "warmup"], "a setting"),
     **dict.fromkeys(["get_num_threads", "set_num_threads"], "a setting"),
@@ -108,71 +33,31 @@ NOT_IN_THE_TABLE = {
 }
 MAX_LINES = 500
 LONG_FILES = {
-    "fastbce/functional.py": "mostly the docstrings of ten functions",
     "fastbce/_kernels/elementwise.py": "all compiled functions of the losses",
 }
 
 
-def imported(node: ast.AST, package: str) -> Iterator[str]:
-    """Yield each imported module: of this package, its path inside it, else its first name."""
-    if isinstance(node, ast.Import):
-        for alias in node.names:
-            yield alias.name.removeprefix("fastbce.").split(".")[0]
-    elif isinstance(node, ast.ImportFrom):
-        module = node.module or ""
-        if node.level:
-            parts = package.split(".")
-            module = ".".join([*parts[: len(parts) - node.level + 1], *filter(None, [module])])
-        if module.split(".")[0] != "fastbce":
-            yield module.split(".")[0]
-            return
-        for alias in node.names:
-            full = f"{module}.{alias.name}".removeprefix("fastbce.")
-            yield full if full in IMPORTS else module.removeprefix("fastbce.").split(".demo")[0]
-
-
-def walk(node: ast.AST, inside: bool = False) -> Iterator[tuple[ast.AST, bool]]:
-    """Yield every node, and whether it runs later than the import of its file."""
-    for child in ast.iter_child_nodes(node):
-        checking = isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test)
-        later = inside or isinstance(child, ast.FunctionDef)
-        if not checking:
-            yield child, later
-            yield from walk(child, later)
-
-
-FOLDERS = ("", "_engine", "_kernels", "_reference", "cli", "interop")
-FILES = [path for folder in FOLDERS for path in sorted((PACKAGE / folder).glob("*.py"))]
-
-
-@pytest.mark.parametrize("path", FILES, ids=[p.relative_to(PACKAGE).as_posix() for p in FILES])
-def test_imports_go_one_way(path: Path) -> None:
-    parts = path.relative_to(PACKAGE).with_suffix("").parts
-    package = ".".join(["fastbce", *parts[:-1]])
-    name = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
-    assert name in IMPORTS, f"{name} has no row in the table of imports"
-    on_loading, inside = IMPORTS[name]
-    for node, later in walk(ast.parse(path.read_text(encoding="utf-8"))):
-        allowed = on_loading | inside if later else on_loading
-        for found in imported(node, package):
-            line = getattr(node, "lineno", 0)
-            assert found in allowed | sys.stdlib_module_names, f"{path} line {line}: {found}"
-
-
-def test_the_table_of_imports_has_no_circle() -> None:
-    order: list[str] = []
-    waiting = {name: loading | later for name, (loading, later) in IMPORTS.items()}
-    while waiting:
-        free = [name for name, needs in waiting.items() if not needs & waiting.keys()]
-        assert free, f"these import each other: {sorted(waiting)}"
-        order += free
-        for name in free:
-            del waiting[name]
-    assert (
-        order.index("_kernels.elementwise")
-        < order.index("_engine.elementwise")
-        < order.index("functional")
+def test_imports_follow_the_contracts() -> None:
+    lint = (
+        "from importlinter.cli import lint_imports as lint; raise SystemExit(lint(no_cache=True))"
     )
+    done = subprocess.run(
+        [sys.executable, "-c", lint], cwd=TESTS.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_contract_of_the_core_names_every_other_package() -> None:
+    graph = grimp.build_graph("fastbce", include_external_packages=True, cache_dir=None)
+    imported = {name for name in graph.modules if graph.is_module_squashed(name)}
+    project = tomllib.loads((TESTS.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    (core,) = (
+        contract
+        for contract in project["tool"]["importlinter"]["contracts"]
+        if contract["name"].startswith("The core")
+    )
+    third = {name for name in imported if name not in sys.stdlib_module_names}
+    assert third - {"numpy", "numba", "llvmlite"} == set(core["forbidden_modules"])
 
 
 def test_import_costs_numpy_and_nothing_else(
@@ -235,18 +120,12 @@ def test_options(case: object) -> None:
 
 
 def test_backends_have_the_same_signatures() -> None:
-    names = [
-        name
-        for name, function in vars(_reference).items()
-        if inspect.isfunction(function) and not name.startswith("_")
+    ours, theirs = (
+        inspect.signature(module.compute).parameters.values() for module in (_engine, _reference)
+    )
+    assert [(p.name, p.kind, p.default) for p in ours] == [
+        (p.name, p.kind, p.default) for p in theirs
     ]
-    assert len(names) == len({case.kind for case in CASES})
-    for name in names:
-        ours = inspect.signature(getattr(_engine, name)).parameters.values()
-        theirs = inspect.signature(getattr(_reference, name)).parameters.values()
-        assert [(p.name, p.kind, p.default) for p in ours] == [
-            (p.name, p.kind, p.default) for p in theirs
-        ]
 
 
 def test_kernels_are_serial_and_exact() -> None:

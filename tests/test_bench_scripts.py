@@ -64,11 +64,11 @@ def test_handover(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def test_stores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from fastbce._engine import elementwise as _engine
+    from fastbce._engine import calls
 
     # The script sets these; noted here, they are put back after the test.
-    monkeypatch.setattr(_engine, "FAR", _engine.FAR)
-    monkeypatch.setattr(_engine._Ways, "past", _engine._Ways.past)
+    monkeypatch.setattr(calls, "FAR", calls.FAR)
+    monkeypatch.setattr(calls.Stores, "past", calls.Stores.past)
     out = run(monkeypatch, capsys, "stores", SIZES=(1_000,), ROUNDS=1)
     assert "| sigmoid |" in out
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastbce
-from fastbce import _backends, _machine, cli
+from fastbce import _backends, _machine, _threads, cli
 
 if TYPE_CHECKING:
     import argparse
@@ -123,16 +123,20 @@ def test_plot_dir_must_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("variable", "cached"),
-    [("FASTBCE_BACKEND", "_default_backend"), ("FASTBCE_NUM_THREADS", "_num_threads")],
+    ("variable", "module", "cached"),
+    [
+        ("FASTBCE_BACKEND", _backends, "_default_backend"),
+        ("FASTBCE_NUM_THREADS", _threads, "_num_threads"),
+    ],
 )
 def test_bad_environment_is_one_line_and_exits_2(
     variable: str,
+    module: object,
     cached: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_backends, cached, None)
+    monkeypatch.setattr(module, cached, None)
     monkeypatch.setenv(variable, "nonsense")
     assert cli.main(["info"]) == 2
     line = one_line(capsys.readouterr().err)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbce
-from fastbce import _backends
+from fastbce import _backends, _threads
 
 if TYPE_CHECKING:
     import subprocess
@@ -103,13 +103,13 @@ def test_the_chosen_backend_computes(monkeypatch: pytest.MonkeyPatch) -> None:
 
     called = []
     for module in (_engine, _reference):
-        original = module.sigmoid
+        original = module.compute
 
         def spy(*arguments: object, module: object = module, original: object = original) -> None:
             called.append(module)
             original(*arguments)  # type: ignore[operator]
 
-        monkeypatch.setattr(module, "sigmoid", spy)
+        monkeypatch.setattr(module, "compute", spy)
     for name in ("numba", "numpy"):
         with fastbce.use_backend(name):
             fastbce.sigmoid(np.zeros(3))
@@ -174,13 +174,20 @@ assert fastbce.sigmoid(0.0) == 0.5
     python(script, FASTBCE_BACKEND="")
 
 
-def test_the_warning_points_at_the_caller(python: Python) -> None:
-    script = (
-        BLOCK.format(blocked="numba", error="ImportError") + "fastbce.sigmoid(0.0)  # this line\n"
-    )
+@pytest.mark.parametrize(
+    "call",
+    [
+        "sigmoid(0.0)",
+        "bce_loss([0.5], [1])",
+        "linear_bce_hessian([[0.5]], [1])",
+        "Activation_Sigmoid().forward([0.5])",
+    ],
+)
+def test_the_warning_points_at_the_caller(call: str, python: Python) -> None:
+    script = BLOCK.format(blocked="numba", error="ImportError") + f"fastbce.{call}  # this line\n"
     done = python(script, FASTBCE_BACKEND="")
-    assert "<string>:" in done.stderr
-    assert "functional.py" not in done.stderr
+    line = script.count("\n")
+    assert done.stderr.startswith(f"<string>:{line}: RuntimeWarning: Numba cannot be imported")
 
 
 # --- threads ------------------------------------------------------------------------------------
@@ -189,10 +196,10 @@ def test_the_warning_points_at_the_caller(python: Python) -> None:
 @pytest.mark.usefixtures("fresh_settings")
 def test_threads_from_first_to_last_source(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked_again() -> int:
-        monkeypatch.setattr(_backends, "_num_threads", None)
+        monkeypatch.setattr(_threads, "_num_threads", None)
         return fastbce.get_num_threads()
 
-    monkeypatch.setattr(_backends, "usable_cpus", lambda: 5)
+    monkeypatch.setattr(_threads, "usable_cpus", lambda: 5)
     assert asked_again() == 5
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     assert asked_again() == 3
@@ -241,7 +248,7 @@ def test_quota_of_a_container(files: dict[str, str], quota: int | None, tmp_path
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    assert _backends._cgroup_quota(tmp_path) == quota
+    assert _threads._cgroup_quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(
@@ -251,8 +258,8 @@ def test_usable_processors(
     mask: set[int], quota: int | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: mask, raising=False)
-    monkeypatch.setattr(_backends, "_cgroup_quota", lambda: quota)
-    assert _backends.usable_cpus() == count
+    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: quota)
+    assert _threads.usable_cpus() == count
 
 
 @pytest.mark.parametrize("reported", [6, None])
@@ -261,8 +268,8 @@ def test_usable_processors_without_an_affinity_mask(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: reported)
-    monkeypatch.setattr(_backends, "_cgroup_quota", lambda: None)
-    assert _backends.usable_cpus() == (reported or 1)
+    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: None)
+    assert _threads.usable_cpus() == (reported or 1)
 
 
 # --- warm-up ------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fastbce._engine import workers as _schedule
-from fastbce._engine.workers import LONG, SOON, grain_of, threads_for
+from fastbce._engine import calls as _calls
+from fastbce._engine.calls import LONG, SOON, grain_of, threads_for
 
 LEAST = 1000
 
@@ -16,8 +16,8 @@ LEAST = 1000
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the time that the rule sees, in a list of one; no call came before."""
     now = [0.0]
-    monkeypatch.setattr(_schedule, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(_schedule, "_last_call", -math.inf)
+    monkeypatch.setattr(_calls, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(_calls.pace, "last_call", -math.inf)
     return now
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import fastbce
-from fastbce._engine import elementwise as _engine
+from fastbce._engine import calls, elementwise
 from fastbce._kernels import results as _stores
 
 Array = Any
@@ -26,17 +26,17 @@ LOSSES: tuple[tuple[Any, int], ...] = (
 @contextmanager
 def shared(past: bool) -> Iterator[None]:
     """Let two threads share every call, and write past the caches or not."""
+    least: dict[str, Any] = {"MIN_PER_THREAD": 0, "MIN_LIGHT_PER_THREAD": 0}
     changed: dict[str, Any] = {
-        "MIN_PER_THREAD": 0,
-        "MIN_LIGHT_PER_THREAD": 0,
         "FAR": 0,
         "SUPPORTED": True,
         "threads_for": lambda *_: 2,
         "grain_of": lambda n, unit, threads, strip: max(unit, strip),
     }
     with (
-        mock.patch.multiple(_engine, **changed),
-        mock.patch.object(_engine._Ways, "past", return_value=past),
+        mock.patch.multiple(elementwise, **least),
+        mock.patch.multiple(calls, **changed),
+        mock.patch.object(calls.Stores, "past", return_value=past),
     ):
         yield
 
@@ -104,32 +104,32 @@ def test_the_same_bits_past_the_caches(dtype: Any, n: int, offset: int) -> None:
 
 
 def test_the_faster_way_is_taken() -> None:
-    ways = _engine._Ways()
+    ways = calls.Stores()
     taken = []
-    for call in range(4 * _engine.AGAIN):
+    for call in range(4 * calls.AGAIN):
         past = ways.past()
-        ordinary = 2.0 if call < 2 * _engine.AGAIN else 0.5
-        ways.note(past, 1.0 if past else ordinary)
+        ordinary = 2.0 if call < 2 * calls.AGAIN else 0.5
+        ways.note(1.0 if past else ordinary, 1, past=past)
         taken.append(past)
-    tried = _engine.AGAIN - 1  # the slower way is tried again in this call
-    assert taken[: 2 * _engine.AGAIN] == [
-        call not in {0, tried, tried + _engine.AGAIN} for call in range(2 * _engine.AGAIN)
+    tried = calls.AGAIN - 1  # the slower way is tried again in this call
+    assert taken[: 2 * calls.AGAIN] == [
+        call not in {0, tried, tried + calls.AGAIN} for call in range(2 * calls.AGAIN)
     ]
-    assert not any(taken[3 * _engine.AGAIN : -1])
+    assert not any(taken[3 * calls.AGAIN : -1])
     assert taken[-1]
 
 
 def test_a_call_that_was_held_up_counts_half() -> None:
-    ways = _engine._Ways()
+    ways = calls.Stores()
     for seconds in (9.0, 1.0, 3.0):
-        ways.note(True, seconds)
+        ways.note(seconds, 1, past=True)
     assert ways.seconds == [np.inf, 2.0]
 
 
 def test_only_large_given_results_of_several_threads_have_a_way(threads: Any) -> None:
-    large = np.zeros(_engine.FAR // 4, np.float32)
+    large = np.zeros(calls.FAR // 4, np.float32)
     out = np.empty_like(large)
-    with mock.patch.object(_engine, "_ways", dict[Any, Any]()) as ways:
+    with mock.patch.object(calls, "_stores", dict[Any, Any]()) as ways:
         threads(2)
         fastbce.sigmoid(large)
         fastbce.sigmoid(large[1:], out=out[1:])
@@ -137,17 +137,17 @@ def test_only_large_given_results_of_several_threads_have_a_way(threads: Any) ->
         fastbce.sigmoid(large, out=out)
         assert not ways
         threads(2)
-        with mock.patch.object(_engine, "SUPPORTED", True):
+        with mock.patch.object(calls, "SUPPORTED", True):
             fastbce.sigmoid(large, out=out)
         assert len(ways) == 1
 
 
 def test_a_large_result_is_right(threads: Any) -> None:
-    n = 2 * _engine.FAR // 4 + 5
+    n = 2 * calls.FAR // 4 + 5
     z = np.random.default_rng(5).normal(0, 5, n).astype(np.float32)
     out, memory = guarded(n, np.float32, 3)
     threads(2)
-    with mock.patch.object(_engine._Ways, "past", return_value=True):
+    with mock.patch.object(calls.Stores, "past", return_value=True):
         loss, _ = fastbce.bce_with_logits_loss_gradient(z, z > 0, out=out)
     assert np.all(memory[:GUARD] == 9)
     assert np.all(memory[-GUARD:] == 9)

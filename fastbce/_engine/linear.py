@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from fastbce._backends import get_num_threads
-from fastbce._inputs import Array
 from fastbce._kernels import linear as k
 from fastbce._kernels.vectors import BYTES
+from fastbce._threads import get_num_threads
+from fastbce._typing import Array
 
+from .calls import threads_for
 from .operands import ArrayInterface, Operand
 from .team import APART, COMPILED
-from .workers import crew, threads_for
+from .workers import crew
 
 __all__ = ["COMPILED", "linear"]
 
@@ -79,7 +80,7 @@ def linear(
 def _operand(array: Array, dtype: np.dtype[Any] | None) -> Operand:
     native = array.dtype.newbyteorder("=")
     wanted = dtype or (np.dtype(np.float32) if native == np.float16 else native)
-    return Operand(array, wanted, False)
+    return Operand(array, wanted)
 
 
 def _memory(X: Array) -> tuple[Array, int, bool | None] | None:

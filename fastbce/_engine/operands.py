@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fastbce._inputs import Array, overlap
 from fastbce._kernels import elementwise as k
+from fastbce._outputs import overlap
+from fastbce._typing import Array, Call
 
 # A flat array, None where it is absent, or True for the first input written over.
 Flat = Any
@@ -37,8 +38,9 @@ class Operand:
         self,
         array: Array,
         dtype: np.dtype[Any],
-        output: bool,
         source: Operand | None = None,
+        *,
+        output: bool = False,
     ) -> None:
         self.array = array
         self.output = output
@@ -114,20 +116,22 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
-def operands(
-    inputs: tuple[tuple[Array | None, np.dtype[Any]], ...],
-    outputs: tuple[Array | None, ...],
-    dtype: np.dtype[Any],
-    ordered: bool,
-    aliased: bool,
-) -> list[Operand | None]:
-    arrays = [*(a for a, _ in inputs), *outputs]
-    if not ordered and all(a is None or a.flags.fnc for a in arrays):
+def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand | None]:
+    """Return the arrays of a call, inputs and outputs, as a kernel can take them."""
+    inputs, outputs = call.inputs, call.outputs
+    reads = [call.dtype] * len(inputs)
+    if takes_labels:
+        native = inputs[1].dtype.newbyteorder("=")
+        reads[1] = call.dtype if native == np.float16 else native
+    if not ordered and all(a is None or a.flags.fnc for a in (*inputs, *outputs)):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
-        inputs = tuple((None if a is None else a.T, t) for a, t in inputs)
+        inputs = tuple(None if a is None else a.T for a in inputs)
         outputs = tuple(None if a is None else a.T for a in outputs)
-    made = [None if a is None else Operand(a, wanted, False) for a, wanted in inputs]
+    made = [
+        None if a is None else Operand(a, wanted) for a, wanted in zip(inputs, reads, strict=True)
+    ]
     for a in outputs:
-        shared = aliased and a is not None and any(overlap(a, source) for source, _ in inputs)
-        made.append(None if a is None else Operand(a, dtype, True, made[0] if shared else None))
+        shared = call.aliased and a is not None and any(overlap(a, source) for source in inputs)
+        source = made[0] if shared else None
+        made.append(None if a is None else Operand(a, call.dtype, source, output=True))
     return made

@@ -1,28 +1,21 @@
-"""Which thread does what: the worker threads of the team, and the cutting of long calls.
+"""The worker threads of the team.
 
-Compiled code hands jobs to the workers (:mod:`fastbce._team`); what is left to Python is to make
-the threads, to let them sleep and to wake them, and to start anew in a forked child.
+Compiled code hands jobs to them (:mod:`fastbce._engine.team`); what is left to Python is to make
+them, to let them sleep and wake them, and to start anew in a forked child.
 """
 
 from __future__ import annotations
 
 import atexit
 import ctypes
-import math
 import os
 import threading
 from collections.abc import Callable
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 
 from .team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
-
-# Seconds between the starts of two calls of which the second closely follows the first.
-SOON = 200e-6
-# Work, in what pays for a thread that is awake, that pays for waking one.
-LONG = 9
 
 
 class _Team:
@@ -131,48 +124,9 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_new_team)
 
 
-_last_call, _work_in_a_row = -math.inf, 0.0
-
-
-def threads_for(work: int, least: int, most: int) -> int:
-    """Return how many threads pay, `most` or fewer, if each must have `least` of the work.
-
-    A worker that sleeps joins 35-50 us later, and waking it costs the caller about 50 in all;
-    without a call it goes to sleep after about 100. So a call is shared if it is long, or if it and
-    those that it closely follows are, taken together: a row that could have been shared from its
-    start on is likely to go on.
-    """
-    global _last_call, _work_in_a_row
-    threads = min(most, work // least)
-    if threads < 2:
-        return 1
-    now = perf_counter()
-    share = work / (threads * least)
-    _work_in_a_row = share + (_work_in_a_row if now - _last_call < SOON else 0.0)
-    _last_call = now
-    return threads if _work_in_a_row >= LONG else 1
-
-
 def crew(threads: int) -> Any:
     """Return the slots for a call on so many threads, with the workers awake."""
     team = _team
     if threads > 1 and COMPILED:
         team.rouse(threads - 1)
     return team.slots
-
-
-def grain_of(n: int, unit: int, threads: int, strip: int) -> int:
-    """Return how many elements a thread takes at a time, in whole units.
-
-    Four parts a thread even out what one of them loses to an interruption, and leave each core most
-    of what it had in its cache after the last call on the same arrays; parts of some thousand
-    elements keep the 20 ns of taking one out of sight, and none is so large that the last one
-    keeps the others waiting. In long arrays larger parts are nearer to what the memory allows
-    (sigmoid, 5 x 10^7 float32: 16 strips take 3 % less time than 4).
-    """
-    wanted = n // (4 * threads)
-    if wanted > 4 * strip:
-        wanted = max(4 * strip, min(wanted // 8, 16 * strip))
-    elif wanted < strip // 4:
-        wanted = strip // 4
-    return max(wanted // unit, 1) * unit

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastbce
-from fastbce._inputs import Array
+from fastbce._typing import Array
 
 Call = Callable[[], Any]
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastbce._backends import get_num_threads
-from fastbce._engine.elementwise import share
+from fastbce._engine.calls import Kernel, share
 from fastbce._engine.team import sharing
-from fastbce._inputs import Array
 from fastbce._kernels import elementwise as k
 from fastbce._kernels.compile import OPTIONS
 from fastbce._kernels.results import fence, nearby, settle
+from fastbce._threads import get_num_threads
+from fastbce._typing import Array
 
 _twin = njit(nogil=True, **OPTIONS)
 
@@ -98,14 +98,15 @@ _TEAMS = {counts: _team_of(share) for counts, share in _SHARED.items()}
 def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
     """Return the twin of an operation with these arrays, ready to be called."""
     n = inputs[0].size
+    # On one thread too: the same way as on several.
     team = _TEAMS[len(inputs), len(outputs)]
+    kernel = Kernel(team, team)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         return (spaces,) if outputs else (np.zeros((threads, k.LANES), inputs[0].dtype),)
 
     def run() -> None:
         threads = get_num_threads() if n >= 2 * k.STRIP else 1
-        arrays, dtype = (*inputs, *outputs), inputs[0].dtype
-        share(team, arrays, options, n, dtype, threads, bool(outputs), k.STRIP)
+        share(kernel, options, (*inputs, *outputs), threads, k.STRIP, out_given=bool(outputs))
 
     return run

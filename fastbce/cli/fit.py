@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastbce._inputs import Array
+    from fastbce._typing import Array
 
 ROWS_AT_ONCE = 1 << 16
 

@@ -238,7 +238,8 @@ COMMANDS = (
 
 def _check_settings() -> None:
     """Turn a bad environment variable into a line of its own, before any work is done."""
-    from fastbce._backends import active_backend, get_num_threads
+    from fastbce._backends import active_backend
+    from fastbce._threads import get_num_threads
 
     try:
         active_backend()

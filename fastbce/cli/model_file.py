@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbce._inputs import Array
+from fastbce._typing import Array
 from fastbce.cli.tables import Feature, Label, TableError
 
 FORMAT = "fastbce logistic regression"

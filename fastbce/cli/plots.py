@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fastbce._inputs import Array
+    from fastbce._typing import Array
     from fastbce.inference import LogitResult
 
 MOST_BARS = 30

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastbce._inputs import Array
+from fastbce._typing import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,0 +1,110 @@
+"""How many threads a call may use: set for the process, or found out from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+_one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
+_num_threads: int | None = None
+
+
+def set_num_threads(n: int) -> None:
+    """Set how many threads a call may use, for the whole process.
+
+    Results do not depend on it, to the last bit.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. More than the machine's processors is allowed, and slower.
+
+    Raises
+    ------
+    TypeError
+        If `n` is not an integer.
+    ValueError
+        If `n` is below 1.
+    """
+    global _num_threads
+    if isinstance(n, bool) or not hasattr(n, "__index__"):
+        raise TypeError(f"set_num_threads: n must be an integer, got {type(n).__name__}")
+    count = n.__index__()
+    if count < 1:
+        raise ValueError(f"set_num_threads: n must be at least 1, got {count}")
+    _num_threads = count
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Stay on the caller's thread inside a ``with`` block: others do the same beside it."""
+    token = _one_thread.set(True)
+    try:
+        yield
+    finally:
+        _one_thread.reset(token)
+
+
+def get_num_threads() -> int:
+    """Return how many threads a call may use.
+
+    The first of these that is given: :func:`set_num_threads`, the environment variables
+    ``FASTBCE_NUM_THREADS`` and ``NUMBA_NUM_THREADS``, the processors in this process's affinity
+    mask within the container's CPU quota.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    global _num_threads
+    if _one_thread.get():
+        return 1
+    if _num_threads is None:
+        _num_threads = _threads_from_environment() or usable_cpus()
+    return _num_threads
+
+
+def _threads_from_environment() -> int | None:
+    for variable in ("FASTBCE_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        value = os.environ.get(variable)
+        if value:
+            try:
+                count = int(value)
+            except ValueError:
+                count = 0
+            if count < 1:
+                raise ValueError(f"{variable} must be an integer of at least 1, got {value!r}")
+            return count
+    return None
+
+
+def usable_cpus() -> int:
+    """Return the processors this process may use: affinity mask, then cgroup quota."""
+    if hasattr(os, "sched_getaffinity"):
+        count = len(os.sched_getaffinity(0))
+    else:
+        count = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(count, quota) if quota else count)
+
+
+def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int | None:
+    """Whole processors the container's quota allows, or None without a quota."""
+    for quota_file, period_file in (
+        ("cpu.max", None),
+        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
+    ):
+        try:
+            fields = (root / quota_file).read_text().split()
+            if period_file:
+                fields += (root / period_file).read_text().split()
+            quota, period = int(fields[0]), int(fields[1])
+        except (OSError, ValueError, IndexError):
+            continue
+        if quota > 0 and period > 0:
+            return max(1, -(-quota // period))
+    return None

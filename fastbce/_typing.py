@@ -1,0 +1,27 @@
+"""Types that several parts share."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Call(NamedTuple):
+    """The arrays of one call, checked, as a backend gets them.
+
+    A weight or an output that is absent is None.
+    """
+
+    inputs: tuple[Any, ...]
+    outputs: tuple[Any, ...]
+    dtype: np.dtype[Any]
+    """The dtype to compute in."""
+    out_given: bool
+    """Whether the caller gave ``out=``: memory that is in use already."""
+    plain: bool = False
+    """Whether a kernel can take all arrays as they are."""
+    aliased: bool = False
+    """Whether an output is one of the inputs."""

@@ -1,0 +1,62 @@
+"""The public functions of elements: signature, documentation, one line of code.
+
+Common to all of them: arrays of any shape, strides and byte order, read-only or not, and anything
+that NumPy or DLPack turns into one. The result's dtype follows the predictions, logits or inputs:
+float32 -> float32, float64 -> float64, float16 -> float16 (computed in float32, rounded once),
+bool and integers -> float64. Labels may have any of these dtypes and are read without a copy.
+
+Options of the losses
+---------------------
+sample_weight : array_like, optional
+    Finite, non-negative factors of the elements' losses; any shape that broadcasts to that of the
+    predictions.
+pos_weight, label_smoothing : optional
+    Reserved: any value but the default raises NotImplementedError.
+eps : float, default 1e-7
+    Clip bound, strictly between 0 and 0.5. Predicted probabilities are clipped to ``eps`` and
+    ``1 - eps`` rounded to the dtype computed in, kept off 0 and 1; the gradient is not zeroed where
+    the clip is active.
+reduction : {"mean", "sum", "none", "samples"}, default "mean"
+    What is differentiated and returned: the mean over all elements, their sum, each element, or
+    the mean over the last axis. Weights do not change the divisor.
+check_labels : bool, default False
+    Whether to look, in the same pass, for labels that are NaN or outside [0, 1].
+
+Errors of the losses
+--------------------
+TypeError
+    If an argument is not real and numeric, or `out` has the wrong dtype.
+ValueError
+    If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
+    reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only or
+    overlaps an input without being exactly that array. With `check_labels`, if a label is NaN or
+    outside [0, 1]: its first index is named, and `out` holds no result.
+
+Sums are taken in an order that depends on the number of elements alone: the same bits for any
+number of threads and any memory layout.
+"""
+
+from __future__ import annotations
+
+from .logits import (
+    bce_with_logits_gradient,
+    bce_with_logits_gradient_hessian,
+    bce_with_logits_loss,
+    bce_with_logits_loss_gradient,
+    bce_with_logits_loss_gradient_hessian,
+)
+from .probabilities import bce_gradient, bce_loss, bce_loss_gradient
+from .transforms import sigmoid, sigmoid_backward
+
+__all__ = [
+    "bce_gradient",
+    "bce_loss",
+    "bce_loss_gradient",
+    "bce_with_logits_gradient",
+    "bce_with_logits_gradient_hessian",
+    "bce_with_logits_loss",
+    "bce_with_logits_loss_gradient",
+    "bce_with_logits_loss_gradient_hessian",
+    "sigmoid",
+    "sigmoid_backward",
+]

@@ -1,0 +1,177 @@
+"""Losses of predicted probabilities; their options are explained in the package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from fastbce._evaluate import evaluate
+from fastbce._typing import Array
+
+
+def bce_loss(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    check_labels: bool = False,
+    out: Array | None = None,
+) -> Any:
+    """Binary cross-entropy of predicted probabilities.
+
+    Element loss ``-(y log c + (1 - y) log(1 - c))`` with ``c = clip(y_pred, eps, 1 - eps)``.
+
+    Parameters
+    ----------
+    y_pred : array_like
+        Predicted probabilities of class 1; any shape. Clipped to ``[eps, 1 - eps]``.
+    y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the losses; the shape must broadcast.
+    pos_weight, label_smoothing : optional
+        Reserved.
+    eps : float, default 1e-7
+        Clip bound.
+    reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        Mean or sum over all elements, each element, or means over the last axis.
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1].
+    out : ndarray, optional
+        Array for the losses: only with ``reduction="none"`` or ``"samples"``.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that does not fit: see :mod:`fastbce.functional`.
+
+    Notes
+    -----
+    Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
+    soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    """
+    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    return evaluate("bce_loss", y_pred, y_true, options, out)
+
+
+def bce_gradient(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    check_labels: bool = False,
+    out: Array | None = None,
+) -> Any:
+    """Gradient of the binary cross-entropy with respect to the probabilities.
+
+    Element gradient ``(c - y) / (c (1 - c))`` with ``c = clip(y_pred, eps, 1 - eps)``.
+
+    Parameters
+    ----------
+    y_pred : array_like
+        Predicted probabilities of class 1; any shape. Clipped to ``[eps, 1 - eps]``.
+    y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the losses; the shape must broadcast.
+    pos_weight, label_smoothing : optional
+        Reserved.
+    eps : float, default 1e-7
+        Clip bound.
+    reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        Mean or sum over all elements, each element, or means over the last axis.
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1].
+    out : ndarray, optional
+        Array for the gradient; it may be an input, to work in place.
+
+    Returns
+    -------
+    gradient : ndarray
+        Of the reduced loss, with respect to the probabilities; the shape of the input.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that does not fit: see :mod:`fastbce.functional`.
+
+    Notes
+    -----
+    Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
+    soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    """
+    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    return evaluate("bce_gradient", y_pred, y_true, options, out)
+
+
+def bce_loss_gradient(
+    y_pred: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    reduction: str = "mean",
+    check_labels: bool = False,
+    out: Array | tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Binary cross-entropy of probabilities and its gradient, in one pass.
+
+    See :func:`bce_loss` and :func:`bce_gradient`.
+
+    Parameters
+    ----------
+    y_pred : array_like
+        Predicted probabilities of class 1; any shape. Clipped to ``[eps, 1 - eps]``.
+    y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the losses; the shape must broadcast.
+    pos_weight, label_smoothing : optional
+        Reserved.
+    eps : float, default 1e-7
+        Clip bound.
+    reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        Mean or sum over all elements, each element, or means over the last axis.
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1].
+    out : ndarray or tuple, optional
+        Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    gradient : ndarray
+        Of the reduced loss, with respect to the probabilities; the shape of the input.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that does not fit: see :mod:`fastbce.functional`.
+
+    Notes
+    -----
+    Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
+    soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    """
+    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    return evaluate("bce_loss_gradient", y_pred, y_true, options, out)
