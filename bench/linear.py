@@ -19,7 +19,7 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from threadpoolctl import threadpool_limits
 
 import fastbce
-from fastbce._engine.team import sharing
+from fastbce._engine.team import team_of
 from fastbce._engine.workers import crew
 from fastbce._kernels.compile import OPTIONS
 from fastbce._machine import machine_line
@@ -34,21 +34,20 @@ LANES, APART, STRIP = 256, 4096, 1 << 15
 PAUSE = 0.05
 
 
-@njit(nogil=True, **OPTIONS)
-def _read(index: Any, start: Any, x: Any, lanes: Any) -> None:
-    mine = lanes[index]
+_compiled = njit(nogil=True, **OPTIONS)
+
+
+@_compiled
+def _read_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    (x,), (lanes,) = arrays, options
+    mine = lanes[thread]
     for s in range(0, x.size - LANES + 1, LANES):
         part = x[s : s + LANES]
         for i in range(LANES):
             mine[i] += part[i]
 
 
-_share = sharing(_read)
-
-
-@njit(nogil=True, **OPTIONS)
-def _read_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
-    _share(arrays, options, n, grain, slots, threads)
+_read_team = team_of(_read_run, _compiled)
 
 
 class Data:

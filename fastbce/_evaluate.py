@@ -74,7 +74,8 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         check_same_shape(x, x_name, y, y_name)
         weight = check_weight(sample_weight, x.shape)
         compute, result = float_dtypes(x)
-    check_reduction(reduction, x)
+    if reduction != "mean":
+        check_reduction(reduction, x)
     if pos_weight is not None or label_smoothing != 0.0:
         refuse_later_options(pos_weight, label_smoothing)
     bounds = (clip_bounds(as_eps(eps), compute),) if family.clips else ()
@@ -104,7 +105,7 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
     elif losses == "samples":
         arrays[0].fill(np.nan)
     results: list[Any] = arrays
-    if out is None and not (plain and has_losses):
+    if out is None and (has_losses or not plain):
         results = [a if a.ndim else a[()] for a in arrays]
     if losses == "sum":
         mean = total / count if count else np.nan

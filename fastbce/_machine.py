@@ -77,20 +77,10 @@ def kernel_state() -> str:
         compile, ``"not available"`` without a working Numba.
     """
     try:
-        from fastbce._kernels import compile as cache
-        from fastbce._kernels import elementwise
+        from fastbce._kernels import compile, sigmoid  # noqa: A004, F401
     except BROKEN:
         return "not available"
-    stamp = cache.source_stamp()
-    directories = {
-        Path(kernel.stats.cache_path)
-        for kernel in vars(elementwise).values()
-        if getattr(getattr(kernel, "stats", None), "cache_path", None)
-    }
-    current = any(
-        next(directory.glob(f"elementwise.*.{stamp}.*.nbc"), None) for directory in directories
-    )
-    return "cached" if current else "cold"
+    return "cached" if compile.on_disk() else "cold"
 
 
 def machine_line() -> str:

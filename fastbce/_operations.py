@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
 
 
-class Family(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Family:
     """Operations that share their kernels and their formulas."""
 
     name: str
     """Of its function in the reference, and the first part of its kernels' names."""
+    file: str
+    """The file in ``_kernels/`` that they are in."""
     arguments: tuple[str, ...]
     """The names of the arrays that it takes."""
     results: tuple[str, ...]
@@ -22,7 +24,7 @@ class Family(NamedTuple):
     """Whether it takes ``eps``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Operation:
     """One public function."""
 
@@ -49,10 +51,14 @@ class Operation:
         return (None,) * (len(self.family.results) - 1 - self.derivatives)
 
 
-_SIGMOID = Family("sigmoid", ("x",), ("value",))
-_SIGMOID_BACKWARD = Family("sigmoid_backward", ("dvalues", "output"), ("value",))
-_CLIPPED = Family("clipped", ("y_pred", "y_true"), ("loss", "gradient"), is_loss=True, clips=True)
-_LOGITS = Family("logits", ("logits", "y_true"), ("loss", "gradient", "hessian"), is_loss=True)
+_SIGMOID = Family("sigmoid", "sigmoid", ("x",), ("value",))
+_SIGMOID_BACKWARD = Family("sigmoid_backward", "sigmoid", ("dvalues", "output"), ("value",))
+_CLIPPED = Family(
+    "clipped", "clipped", ("y_pred", "y_true"), ("loss", "gradient"), is_loss=True, clips=True
+)
+_LOGITS = Family(
+    "logits", "logits", ("logits", "y_true"), ("loss", "gradient", "hessian"), is_loss=True
+)
 
 OPERATIONS = {
     operation.name: operation

@@ -15,7 +15,9 @@ from numba import config
 
 import fastbce
 from fastbce._engine import elementwise as _engine
-from fastbce._kernels import elementwise as _kernels
+from fastbce._kernels import clipped, logits  # noqa: F401 - so that their constants are changed
+from fastbce._kernels.float16 import convert_block
+from fastbce._kernels.reductions import TERMS
 
 Array = Any
 SPECIAL = [0.0, -0.0, 1e-30, -1e-3, 37, -37, 88, -88, -100, -103, 104, -700, 710, -746, 1e30]
@@ -167,10 +169,10 @@ def check_float16() -> None:
     x = np.array(numbers, np.float32)
     with np.errstate(all="ignore"):
         expected, bits = x.astype(np.float16), np.empty(x.size, np.uint16)
-        _kernels.convert_block(x, bits)
+        convert_block(x, bits)
         assert np.array_equal(bits.view(np.float16), expected, equal_nan=True)
         back = np.empty_like(x)
-        _kernels.convert_block(bits, back)
+        convert_block(bits, back)
         assert np.array_equal(back, expected.astype(np.float32), equal_nan=True)
         values = fastbce.sigmoid(expected)
         near(values, 1 / (1 + np.exp(-expected.astype(np.float64))), np.float16, 0.51, "float16")
@@ -180,18 +182,26 @@ def check_float16() -> None:
         near(slopes, wide * (1 - wide), np.float16, 0.51, "float16 backward")
 
 
+def everywhere(**constants: int) -> None:
+    """Change constants in every module that has them, and forget the scratch space."""
+    for module in list(sys.modules.values()):
+        if module.__name__.startswith("fastbce."):
+            for name in constants.keys() & vars(module).keys():
+                setattr(module, name, constants[name])
+    _engine._scratch = _engine._Scratch()
+
+
 def check_stores() -> None:
     """Check that results that go past the caches are those that do not; a block is 1 or 2 lines."""
     from test_stores import check_past_the_caches
 
-    _kernels.LANES, _kernels.STRIP, _kernels.SPACE = 32, _kernels.TERMS * 32, 16
-    _engine._scratch = _engine._Scratch()
+    everywhere(LANES=32, STRIP=TERMS * 32, SPACE=16)
     for dtype, n, offset in (
         (np.float32, 1, 3),
         (np.float64, 19, 3),
         (np.float32, 50, 5),
         (np.float32, 50, 0),
-        (np.float32, _kernels.STRIP + 1, 1),
+        (np.float32, TERMS * 32 + 1, 1),
     ):
         check_past_the_caches(dtype, n, offset)
 
@@ -200,11 +210,10 @@ def main() -> None:
     """Check both dtypes, with strips of 32 elements and shared calls from 8 on."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
         sys.exit("run with NUMBA_DISABLE_JIT=1")
-    _kernels.PEEK = 2
+    everywhere(PEEK=2)
     for lanes, small in ((1, 8), (512, 1 << 15)):
-        _kernels.LANES, _kernels.STRIP = lanes, _kernels.TERMS * lanes
-        _engine.MIN_PER_THREAD = _engine.MIN_LIGHT_PER_THREAD = 2 * small  # of float32
-        _engine._scratch = _engine._Scratch()
+        everywhere(LANES=lanes, STRIP=TERMS * lanes)
+        everywhere(MIN_PER_THREAD=2 * small, MIN_LIGHT_PER_THREAD=2 * small)  # of float32
         for dtype in (np.float32, np.float64):
             with np.errstate(all="ignore"):  # scalars warn where compiled code does not
                 check(dtype)

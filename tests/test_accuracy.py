@@ -17,7 +17,7 @@ from checks import FAMILIES, assert_close, both_dtypes, both_families, same_bits
 from worst_errors import SAMPLES, SWEPT, bit_patterns, errors_of, sweep, too_large
 
 import fastbce
-from fastbce._kernels import elementwise as _kernels
+from fastbce._kernels.float16 import convert_block
 
 NAN, INF = math.nan, math.inf
 every_family = pytest.mark.parametrize("case", SWEPT, ids=lambda case: case.kind)
@@ -215,7 +215,7 @@ def test_saturated_right_labels_keep_a_gradient(dtype: Any, backend: str) -> Non
 def test_float16_is_converted_as_numpy_does() -> None:
     bits = np.arange(2**16, dtype=np.uint16)
     wide, expected = np.empty(bits.size, np.float32), bits.view(np.float16).astype(np.float32)
-    _kernels.convert_block(bits, wide)
+    convert_block(bits, wide)
     number = ~np.isnan(expected)
     assert same_bits(wide[number], expected[number])
     assert np.all(np.isnan(wide[~number]))
@@ -223,7 +223,7 @@ def test_float16_is_converted_as_numpy_does() -> None:
     ties = np.arange(0, 2**32, 2**12, dtype=np.uint32)
     x = (ties[:, None] + np.arange(-1, 2)).astype(np.uint32).ravel().view(np.float32)
     narrow = np.empty(x.size, np.uint16)
-    _kernels.convert_block(x, narrow)
+    convert_block(x, narrow)
     with np.errstate(all="ignore"):
         nearest = x.astype(np.float16)
     number = ~np.isnan(x)

@@ -25,7 +25,7 @@ COMPILE = """
 import json
 import numpy as np
 import fastbce
-from fastbce._kernels import elementwise as _kernels
+from fastbce._kernels.compile import made
 
 for dtype in (np.float32, np.float64):
     x = np.full((2, 3), 0.25, dtype)
@@ -57,12 +57,12 @@ fastbce.sigmoid(half)
 fastbce.sigmoid_backward(half, half)
 fastbce.bce_gradient(half, half)
 kernels = {
-    name: [
+    dispatcher.__name__: [
         [[str(argument) for argument in signature], assembly]
         for signature, assembly in dispatcher.inspect_asm().items()
     ]
-    for name, dispatcher in vars(_kernels).items()
-    if name.endswith(("_block", "_run"))
+    for dispatcher in made
+    if dispatcher.__name__.endswith(("_block", "_run"))
 }
 print(json.dumps(kernels))
 """

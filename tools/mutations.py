@@ -16,7 +16,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "fastbce"
 
-# (what is broken, text in _kernels/elementwise.py, its replacement)
+# (what is broken, text in files of _kernels/, its replacement)
 MUTATIONS = (
     ("an exponential coefficient", "E2_32 = np.float32(0.0416", "E2_32 = np.float32(0.0426"),
     ("a float64 coefficient", "E6_64 = 2.4801", "E6_64 = 2.4901"),
@@ -59,7 +59,7 @@ MUTATIONS = (
     ("the side of a soft label", "t if low else one - t", "one - t if low else t"),
     ("the smaller side", "small = c if low else one - c", "small = c"),
     ("the odds", "r = small / (one - small)", "r = small / (one + small)"),
-    ("soft labels met late in place", "stop if grad is True else", ""),
+    ("soft labels met late in place", "n if grad is True else", ""),
     ("the place of a gradient", "return source if target is True else target", "return target"),
     ("the mean of the lanes", "np.float64(linear[i]) * TERMS", "np.float64(linear[i])"),
     ("the lower bound of a label", "(y[i] >= 0) & (y[i] <= 1)", "(y[i] <= 1)"),
@@ -90,16 +90,11 @@ MUTATIONS = (
     ("the weights of a logits gradient", "weight *= like(x, w[i])", "weight *= one"),
     (
         "a gradient on its way past the caches",
-        "settle(grad, spaces, index, 0, s, e, start, stop)",
+        "flush(grad, spaces, thread, 0, s, e, 0, n)",
         "pass",
     ),
-    ("a Hessian on its way", "settle(hess, spaces, index, 2, s, e, 0, z.size)", "pass"),
+    ("a Hessian on its way", "flush(hess, spaces, thread, 2, s, e, 0, z.size)", "pass"),
     ("the weights of a loss", "value if w is None else value * like(x, w[i])", "value"),
-)
-
-
-# The same in _kernels/results.py.
-STORE_MUTATIONS = (
     ("a line that two blocks share", "_copy_line(space, i, space, 0)", "pass"),
     ("the first elements of a result", "if start == first and shift > 0:", "if False:"),
     ("the last elements of a result", "if stop == last:", "if False:"),
@@ -108,12 +103,13 @@ STORE_MUTATIONS = (
 )
 
 
-def survives(name: str, source: str) -> bool:
-    """Tell whether tests/interpreted.py passes with this source of one file."""
+def survives(changed: dict[str, str]) -> bool:
+    """Tell whether tests/interpreted.py passes with these sources of some files."""
     with tempfile.TemporaryDirectory() as directory:
         copy = Path(directory) / "fastbce"
         shutil.copytree(PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
-        (copy / name).write_text(source, encoding="utf-8")
+        for name, source in changed.items():
+            (copy / "_kernels" / name).write_text(source, encoding="utf-8")
         environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": directory}
         done = subprocess.run(
             [sys.executable, str(ROOT / "tests" / "interpreted.py")],
@@ -128,24 +124,22 @@ def survives(name: str, source: str) -> bool:
 
 def main() -> int:
     """Apply every mutation; print and count the survivors."""
+    if not survives({}):
+        print("tests/interpreted.py fails without a mutation")
+        return 1
+    paths = (PACKAGE / "_kernels").glob("*.py")
+    sources = {path.name: path.read_text(encoding="utf-8") for path in paths}
     failed = 0
-    for name, mutations in (
-        ("_kernels/elementwise.py", MUTATIONS),
-        ("_kernels/results.py", STORE_MUTATIONS),
-    ):
-        source = (PACKAGE / name).read_text(encoding="utf-8")
-        if not survives(name, source):
-            print(f"{name} fails without a mutation")
-            return 1
-        for what, text, replacement in mutations:
-            if text not in source:
-                verdict = "NOT FOUND in the source"
-            elif survives(name, source.replace(text, replacement)):
-                verdict = "SURVIVED"
-            else:
-                verdict = "caught"
-            failed += verdict != "caught"
-            print(f"{what}: {verdict}", flush=True)
+    for what, text, replacement in MUTATIONS:
+        changed = {n: s.replace(text, replacement) for n, s in sources.items() if text in s}
+        if not changed:
+            verdict = "NOT FOUND in the sources"
+        elif survives(changed):
+            verdict = "SURVIVED"
+        else:
+            verdict = "caught"
+        failed += verdict != "caught"
+        print(f"{what}: {verdict}", flush=True)
     return 1 if failed else 0
 
 

@@ -15,13 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbce._kernels import elementwise as k
-from fastbce._kernels.results import PLACES, SUPPORTED
+from fastbce._kernels.reductions import STRIP
+from fastbce._kernels.results import APART, PLACES, SPACE, SUPPORTED
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array, Call
 
 from .operands import Flat, Operand, cut_flat, operands
-from .team import APART
 from .workers import crew
 
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
@@ -75,12 +74,6 @@ def execute(kernel: Kernel, options: Options, call: Call, least: int, unit: int 
     share(kernel, options, arrays, threads, unit, out_given=call.out_given)
 
 
-def is_short(call: Call, least: int) -> bool:
-    """Tell whether a call is one for the short way: a kernel's run on :func:`plain_arrays`."""
-    scores = call.inputs[0]
-    return call.plain and scores.nbytes < 2 * least
-
-
 def plain_arrays(call: Call) -> tuple[Flat, ...]:
     """Return the arrays of a plain call, flat."""
     inputs, outputs = call[:2]
@@ -123,14 +116,14 @@ def _run(
 ) -> None:
     n, slots = arrays[0].size, crew(threads)
     if n <= PIECE:  # without the loop: 0.4 us less
-        grain = grain_of(n, unit, threads, k.STRIP)
+        grain = grain_of(n, unit, threads, STRIP)
         kernel.team(arrays, options(0, threads, spaces), n, grain, slots, threads)
         return
     piece = max(PIECE * threads // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
         parts = tuple(cut_flat(a, start, stop) for a in arrays)
-        grain = grain_of(stop - start, unit, threads, k.STRIP)
+        grain = grain_of(stop - start, unit, threads, STRIP)
         kernel.team(parts, options(start, threads, spaces), stop - start, grain, slots, threads)
 
 
@@ -144,7 +137,7 @@ def _run_through_scratch(
 ) -> None:
     slots = crew(1)
     # A piece is whole units, and a unit that is larger (long rows) is a piece.
-    piece = max(k.STRIP // unit * unit, unit)
+    piece = max(STRIP // unit * unit, unit)
     for start in range(0, n, piece):
         stop = min(start + piece, n)
         pieces = tuple(None if o is None else o.piece(start, stop) for o in found)
@@ -160,7 +153,7 @@ def _run_through_scratch(
 def _spaces(threads: int, dtype: Any) -> Array:
     """Return the spaces of the threads: see :mod:`fastbce._kernels.results`."""
     # Room for the rest of a line before a block, and between threads.
-    return np.empty((threads, PLACES, k.SPACE + 2 * APART), dtype)
+    return np.empty((threads, PLACES, SPACE + 2 * APART), dtype)
 
 
 NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16)}

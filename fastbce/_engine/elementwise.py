@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import threading
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastbce._kernels import elementwise as k
-from fastbce._operations import Operation
+from fastbce._kernels.reductions import LANES, STRIP
+from fastbce._kernels.results import APART
+from fastbce._operations import Family, Operation
 from fastbce._typing import Array, Call
 
-from .calls import NO_SPACES, Kernel, execute, is_short, plain_arrays
-from .team import APART
+from .calls import NO_SPACES, Kernel, execute, plain_arrays
+from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
 # operations, a few multiplications per element, need more.
@@ -22,35 +24,42 @@ MAX_SPANS = 1 << 15
 
 
 class _Kernels(NamedTuple):
-    """The kernels of one family: each element, sums, means of rows."""
+    """The kernels of one family."""
 
     elements: Kernel
     sums: Any = None
+    """Of losses: for the sum of each span."""
     rows: Any = None
+    """Of losses: for the means of rows."""
+    block: Any = None
+    """Of others: the bare loop."""
 
 
-_KERNELS = {
-    "sigmoid": _Kernels(Kernel(k.sigmoid_run, k.sigmoid_team)),
-    "sigmoid_backward": _Kernels(Kernel(k.sigmoid_backward_run, k.sigmoid_backward_team)),
-    "clipped": _Kernels(
-        Kernel(k.clipped_run, k.clipped_team, True, False),
-        Kernel(k.clipped_sum_run, k.clipped_sum_team, True, True),
-        Kernel(k.clipped_rows_run, k.clipped_rows_team, True, True),
-    ),
-    "logits": _Kernels(
-        Kernel(k.logits_run, k.logits_team, True, False),
-        Kernel(k.logits_sum_run, k.logits_sum_team, True, True),
-        Kernel(k.logits_rows_run, k.logits_rows_team, True, True),
-    ),
-}
+_kernels: dict[Family, _Kernels] = {}
+
+
+def _kernels_of(family: Family) -> _Kernels:
+    """Find the kernels of a family by their names."""
+    module, labels = import_module(f"fastbce._kernels.{family.file}"), family.is_loss
+
+    def kernel(kind: str) -> Kernel:
+        run = getattr(module, f"{family.name}{kind}_run")
+        return Kernel(run, team_of(run), takes_labels=labels, ordered=bool(kind))
+
+    if labels:
+        found = _Kernels(kernel(""), kernel("_sum"), kernel("_rows"))
+    else:
+        found = _Kernels(kernel(""), block=getattr(module, f"{family.name}_block"))
+    _kernels[family] = found
+    return found
 
 
 class _Scratch(threading.local):
     """Each thread's lanes, kept between calls: allocating them costs a small call 0.4 us."""
 
     def __init__(self) -> None:
-        self.lanes = np.empty((1, k.LANES))
-        self.work = {np.dtype(t): np.empty((1, 2, k.LANES), t) for t in (np.float32, np.float64)}
+        self.lanes = np.empty((1, LANES))
+        self.work = {np.dtype(t): np.empty((1, 2, LANES), t) for t in (np.float32, np.float64)}
 
 
 _scratch = _Scratch()
@@ -60,20 +69,36 @@ def compute(
     operation: Operation, call: Call, parameters: tuple[Any, ...] = (), losses: str = "none"
 ) -> float | None:
     """See :func:`fastbce._reference.elementwise.compute`."""
-    kernels = _KERNELS[operation.family.name]
+    kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
     least = MIN_LIGHT_PER_THREAD if operation.light else MIN_PER_THREAD
+    inputs, outputs, dtype, _, plain, _ = call
+    if plain and losses != "samples" and inputs[0].nbytes < 2 * least:
+        # What one thread is to do at once: 1 us less than the way of all other calls.
+        arrays = (*inputs, *outputs) if inputs[0].ndim == 1 else plain_arrays(call)
+        if kernels.block is not None:
+            kernels.block(*arrays)
+            return None
+        if losses == "none":
+            kernels.elements.run(0, 0, arrays, (*parameters, NO_SPACES[dtype]))
+            return None
+        partials = np.zeros(-(-inputs[0].size // STRIP))
+        scratch = (_scratch.work[dtype], _scratch.lanes)
+        kernels.sums.run(0, 0, arrays, (*parameters, NO_SPACES[dtype], partials, STRIP, *scratch))
+        return _added_up(partials)
     if losses == "sum":
         return _sum(kernels.sums, call, parameters, least)
-    if losses == "samples" and call.inputs[0].shape[-1] > 1:
+    if losses == "samples" and inputs[0].shape[-1] > 1:
         _row_means(kernels, call, parameters, least)
         return None
-    if not call.plain and not operation.family.is_loss:
+    if not plain and not operation.family.is_loss:
         call = _as_bits(call)
-    if is_short(call, least):
-        kernels.elements.run(0, 0, *plain_arrays(call), *parameters, NO_SPACES[call.dtype])
-        return None
     execute(kernels.elements, lambda start, threads, spaces: (*parameters, spaces), call, least)
     return None
+
+
+def _added_up(partials: Array) -> float:
+    """Return the sum of partial sums in the order of their numbers; sum() may change its own."""
+    return float(partials[0] if partials.size == 1 else partials.cumsum()[-1])
 
 
 def _as_bits(call: Call) -> Call:
@@ -90,40 +115,23 @@ def _as_bits(call: Call) -> Call:
 
 def _sum(kernel: Kernel, call: Call, parameters: tuple[Any, ...], least: int) -> float:
     """Return the sum of the losses; its order depends on their number alone."""
-    n, dtype = call.inputs[0].size, call.dtype
-    span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
+    n, dtype, width = call.inputs[0].size, call.dtype, LANES + APART
+    span = STRIP * -(-n // (STRIP * MAX_SPANS))
     partials = np.zeros(-(-n // span))
-    if is_short(call, least):
-        sums = (partials, span, _scratch.work[dtype], _scratch.lanes)
-        kernel.run(0, 0, *plain_arrays(call), *parameters, NO_SPACES[dtype], *sums)
-    else:
-        _share_sum(kernel, call, parameters, least, span, partials)
-    # cumsum adds one after the other, where sum() may change its order with the version.
-    return float(partials[0] if n <= span else partials.cumsum()[-1])
-
-
-def _share_sum(
-    kernel: Kernel,
-    call: Call,
-    parameters: tuple[Any, ...],
-    least: int,
-    span: int,
-    partials: Array,
-) -> None:
-    dtype, width = call.dtype, k.LANES + APART
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
         return (*parameters, spaces, partials[start // span :], span, work, lanes)
 
     execute(kernel, options, call, least, span)
+    return _added_up(partials)
 
 
 def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least: int) -> None:
     """Write the means of the losses over the last axis."""
     scores, loss, dtype = call.inputs[0], call.outputs[0], call.dtype
     outputs = scores.shape[-1]
-    if outputs >= k.STRIP:
+    if outputs >= STRIP:
         # Rows longer than a strip are summed one by one, each by all threads.
         for row in np.ndindex(loss.shape):
             inputs, results = ([None if a is None else a[row] for a in g] for g in call[:2])
@@ -135,8 +143,9 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
     means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
-        work = np.empty((threads, max(k.LANES, outputs) + APART), dtype)
-        return (*parameters, spaces, means[start // outputs :], outputs, work)
+        work = np.empty((threads, max(LANES, outputs) + APART), dtype)
+        rows = max(LANES // outputs, 1)
+        return (*parameters, spaces, means[start // outputs :], outputs, rows, work)
 
     part = call._replace(outputs=(None, *call.outputs[1:]), out_given=False)
     execute(kernels.rows, options, part, least, outputs)

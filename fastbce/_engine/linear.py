@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 
 from fastbce._kernels import linear as k
+from fastbce._kernels.results import APART
 from fastbce._kernels.vectors import BYTES
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array
 
 from .calls import threads_for
 from .operands import ArrayInterface, Operand
-from .team import APART, COMPILED
+from .team import COMPILED, team_of
 from .workers import crew
 
 __all__ = ["COMPILED", "linear"]
@@ -36,6 +37,8 @@ MIN_PER_THREAD = 1 << 16
 PIECE = 1 << 26
 # Elements of X that are converted at a time where the kernel cannot read it in place.
 CONVERTED = 1 << 17
+
+_team = team_of(k.linear_run)
 
 
 def linear(
@@ -155,7 +158,7 @@ def _run(
     for start in range(0, n, piece):
         stop = min(start + piece, n)
         part = x[start * lead :] if by_column is None else x[start:]
-        k.linear_team(
+        _team(
             (y[start:stop], None if w is None else w[start:stop]),
             (
                 part,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbce._kernels import elementwise as k
+from fastbce._kernels.float16 import convert_block
 from fastbce._outputs import overlap
 from fastbce._typing import Array, Call
 
@@ -70,7 +70,7 @@ class Operand:
         if self.output:
             return scratch
         if self.half is not None:
-            k.convert_block(self.half[start:stop], scratch)
+            convert_block(self.half[start:stop], scratch)
             return scratch
         for offset, box in _boxes(self.array, start, stop):
             np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
@@ -81,7 +81,7 @@ class Operand:
         if not self.output or self.flat is not None or not isinstance(values, np.ndarray):
             return
         if self.half is not None:
-            k.convert_block(values, self.half[start:stop])
+            convert_block(values, self.half[start:stop])
             return
         with np.errstate(over="ignore"):  # float16 has inf above 65504
             for offset, box in _boxes(self.array, start, stop):

@@ -1,8 +1,8 @@
 """A team of threads that shares a compiled loop without the interpreter lock.
 
-A function made by :func:`sharing`, called in compiled code, puts a job on the caller's stack: a
+A function made by :func:`team_of` puts a job on the caller's stack: a
 counter of parts given out, the arguments, and a compiled function that takes parts of the arrays
-and calls the kernel with them until none is left: the caller from the front, workers from the end,
+and calls a run with them until none is left: the caller from the front, workers from the end,
 so that each finds again what its core had in its cache after the last call on the same arrays (10^6
 float64 clipped gradients on two threads: 115 us instead of 135). The caller offers
 the job to each idle worker, runs the same function itself, withdraws the offers that nobody took,
@@ -32,14 +32,11 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from fastbce._kernels.compile import kernel
+from fastbce._kernels.results import cut, part_of
 
 IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
 SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
 WORKERS = 63  # slots of a team
-# Elements between the scratch spaces of two threads: two cache lines of float32. Without them two
-# threads take 5-10 % longer for a sum.
-APART = 32
-
 # Turns of the waiting loop before a worker goes to sleep, about 100 us.
 PATIENCE = 4000
 
@@ -144,48 +141,26 @@ def serve(slots: Any, worker: int, patience: int) -> int:
                 return ASLEEP
 
 
-def cut(a: Any, start: int, stop: int) -> Any:
-    """Return ``a[start:stop]``; None and True, in place of an array, stay what they are."""
-    return a if a is None or a is True else a[start:stop]
+def team_of(run: Any, decorate: Callable[..., Any] = kernel) -> Any:
+    """Return ``team(arrays, options, n, grain, slots, threads)``, which shares a run among threads.
 
-
-def _part(context, builder, kind, value, start, length):
-    """Emit ``value[start : start + length]``; an absent array stays absent."""
-    if not isinstance(kind, types.Array):
-        return value
-    array = context.make_array(kind)(context, builder, value)
-    array.data = builder.gep(array.data, [start])
-    array.nitems = length
-    array.shape = cgutils.pack_array(builder, [length])
-    return array._getvalue()
-
-
-@intrinsic
-def _cut_compiled(typing_context, a, start, stop):
-    # Not written in Python: compiled that could not return an array (see compile.OPTIONS), and an
-    # absent one would have the type "array or None", for which every loop is compiled once more.
-    def generate(context, builder, signature, args):
-        value, start, stop = args
-        return _part(context, builder, a, value, start, builder.sub(stop, start))
-
-    return a(a, types.intp, types.intp), generate
-
-
-if COMPILED:
-    cut = _cut_compiled
-
-
-def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
-    """Return ``share(arrays, options, n, grain, slots, threads)``, for use in compiled code.
-
-    It calls ``kernel(index, start, *parts, *options)`` for consecutive parts of the arrays (1-D, of
-    `n` elements, or None), cut at multiples of `grain`, on at most so many threads. `index`, below
-    `threads`, is the thread's own during the call, the place of its scratch space; `start` is the
+    It calls ``run(thread, first, parts, options)`` for consecutive parts of the arrays (1-D, of `n`
+    elements, or absent), cut at multiples of `grain`, on at most so many threads. `thread`, below
+    `threads`, is the thread's own during the call, the place of its scratch space; `first` is the
     number of the first element.
-
-    The kernel is bound here because Numba does not cache code that holds a function as a value.
     """
+    # The run is bound here because Numba does not cache code that holds a function as a value.
+    share = _sharing(run)
 
+    def team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
+        share(arrays, options, n, grain, slots, threads)
+
+    # The cache on disk goes by names.
+    team.__name__ = team.__qualname__ = run.__name__.removesuffix("_run") + "_team"
+    return decorate(team)
+
+
+def _sharing(run: Callable[..., None]) -> Callable[..., None]:
     def share(
         arrays: tuple[Any, ...],
         options: tuple[Any, ...],
@@ -195,14 +170,13 @@ def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
         threads: int,
     ) -> None:
         for start in range(0, n, grain):
-            parts = [cut(a, start, start + grain) for a in arrays]
-            kernel(0, start, *parts, *options)
+            run(0, start, tuple([cut(a, start, start + grain) for a in arrays]), options)
 
     @intrinsic
     def share_compiled(typing_context, arrays, options, n, grain, slots, threads):
-        kernel_type = typing_context.resolve_value_type(kernel)
-        kernel_signature = typing_context.resolve_function_type(
-            kernel_type, (types.int64, types.int64, *arrays.types, *options.types), {}
+        run_type = typing_context.resolve_value_type(run)
+        run_signature = typing_context.resolve_function_type(
+            run_type, (types.int64, types.int64, arrays, options), {}
         )
 
         def generate(context, builder, signature, values):
@@ -211,9 +185,7 @@ def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
                 *cgutils.unpack_tuple(builder, values[1]),
             ]
             job_type = ir.LiteralStructType([_WORD] * _ARGUMENTS + [a.type for a in arguments])
-            function = _job_function(
-                context, builder, kernel_type, kernel_signature, job_type, arrays.types
-            )
+            function = _job_function(context, builder, run_type, run_signature, job_type)
             job = cgutils.alloca_once(builder, job_type)
             address = builder.ptrtoint(function, _WORD)
             words = (address, *[_WORD(0)] * 4, values[2], values[3])
@@ -232,9 +204,9 @@ def sharing(kernel: Callable[..., None]) -> Callable[..., None]:
     return share_compiled if COMPILED else share
 
 
-def _job_function(context, builder, kernel, kernel_signature, job_type, array_types):
-    """Emit ``void f(job, worker)``: take parts and call the kernel until the job has none left."""
-    result = kernel.dispatcher.get_compile_result(kernel_signature)
+def _job_function(context, builder, run, signature, job_type):
+    """Emit ``void f(job, worker)``: take parts and call the run until the job has none left."""
+    result = run.dispatcher.get_compile_result(signature)
     context.active_code_library.add_linking_library(result.library)
     module = builder.module
     callee = context.declare_function(module, result.fndesc)
@@ -271,14 +243,19 @@ def _job_function(context, builder, kernel, kernel_signature, job_type, array_ty
     end = b.add(start, step)
     stop = b.select(b.icmp_signed("<", end, total), end, total)
     length = b.sub(stop, start)
-    values = [index, start]
-    for kind, value in zip(array_types, arguments, strict=False):
-        values.append(_part(context, b, kind, value, start, length))
-    values += arguments[len(array_types) :]
-    # Kernels do not raise, so the status of the call is not looked at.
-    context.call_conv.call_function(
-        b, callee, kernel_signature.return_type, kernel_signature.args, values
+    arrays, options = signature.args[2:]
+    taken_parts = [
+        part_of(context, b, kind, value, start, length)
+        for kind, value in zip(arrays, arguments, strict=False)
+    ]
+    values = (
+        index,
+        start,
+        context.make_tuple(b, arrays, taken_parts),
+        context.make_tuple(b, options, arguments[len(arrays) :]),
     )
+    # Kernels do not raise, so the status of the call is not looked at.
+    context.call_conv.call_function(b, callee, signature.return_type, signature.args, values)
     b.branch(take)
     b.position_at_end(done)
     b.atomic_rmw("add", word(_FINISHED), _WORD(1), "release")

@@ -37,6 +37,11 @@ SOURCES = (
 # allocate, nor return an array that it did not get.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
+# Functions of one element: they become part of the loops that call them.
+point = numba.njit(**OPTIONS)
+# Every kernel of this process.
+made: list[Any] = []
+
 _DIGEST_SIZE = 32
 _warned = False
 
@@ -105,6 +110,11 @@ class _KernelCache(FunctionCache):
         super().__init__(function)
         self._cache_file = _EntryFiles(self._cache_path, self._impl.filename_base, stamp)
 
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba's own key has digests of the function's code and closure too. The stamp covers the
+        # code, and a closure that holds a function has another digest in each process.
+        return sig, codegen.magic_tuple()
+
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         try:
             return super().load_overload(sig, target_context)
@@ -130,6 +140,12 @@ if hasattr(os, "register_at_fork"):
 _stamp = source_stamp()
 
 
+def on_disk() -> bool:
+    """Tell whether kernels of these sources are on disk, without compiling or loading any."""
+    directories = {Path(found.stats.cache_path) for found in made if found.stats.cache_path}
+    return any(next(path.glob(f"*.{_stamp}.*.nbc"), None) for path in directories)
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the result on disk.
 
@@ -143,4 +159,5 @@ def kernel(function: Callable[..., Any]) -> Any:
             dispatcher._cache = _KernelCache(function, _stamp)
         except (RuntimeError, OSError) as error:
             _warn_once(error)
+        made.append(dispatcher)
     return dispatcher

@@ -3,7 +3,7 @@
 A block of rows that stays in the cache gives its logits, then the loss and the residuals, then the
 gradient from the same rows: `X` comes from memory once. ``dots`` and ``combine`` serve both layouts
 of `X`: by rows the logits are dot products and the gradient a combination of rows, by columns the
-other way round. The mathematics of an element is :func:`fastbce._kernels.elementwise.logits_block`.
+other way round. The mathematics of an element is :func:`fastbce._kernels.logits.logits_block`.
 
 `X` is handed over as its memory: element (i, j) is ``x[i * lead + j]`` by rows, and
 ``x[j * lead + i]`` by columns.
@@ -14,16 +14,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
-from fastbce._engine.team import APART, sharing
-
-from .compile import OPTIONS
 from .compile import kernel as block
-from .elementwise import add_block, fma, like, logits_block, tree_sum
+from .compile import point
+from .exp_log import fma, like
+from .logits import logits_block
+from .reductions import add_block, tree_sum
+from .results import APART
 from .vectors import WIDTHS, add, load, splat, sums, vector_fma
-
-point = njit(**OPTIONS)
 
 
 def _dots_step(width: int) -> Any:
@@ -262,7 +260,7 @@ def square_block(values: Any, out: Any) -> None:
 
 
 @block
-def linear_run(
+def linear_pass(
     index: Any,
     first: Any,
     y: Any,
@@ -331,10 +329,28 @@ def linear_run(
         into[1] = tree_sum(residuals)
 
 
-share_linear = sharing(linear_run)
-
-
 @block
-def linear_team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
-    """Share :func:`linear_run`."""
-    share_linear(arrays, options, n, grain, slots, threads)
+def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    """Run :func:`linear_pass`: its branches for what is absent are pruned for plain arguments."""
+    y, w = arrays
+    x, lead, by_column, coef, intercept, span, totals = options[:7]
+    gram, gram_span, meat, work, lanes, packed = options[7:]
+    linear_pass(
+        thread,
+        first,
+        y,
+        w,
+        x,
+        lead,
+        by_column,
+        coef,
+        intercept,
+        span,
+        totals,
+        gram,
+        gram_span,
+        meat,
+        work,
+        lanes,
+        packed,
+    )

@@ -14,10 +14,10 @@ import numpy as np
 from numba import njit
 
 from fastbce._engine.calls import Kernel, share
-from fastbce._engine.team import sharing
-from fastbce._kernels import elementwise as k
+from fastbce._engine.team import team_of
 from fastbce._kernels.compile import OPTIONS
-from fastbce._kernels.results import fence, nearby, settle
+from fastbce._kernels.reductions import LANES, STRIP
+from fastbce._kernels.results import fence, flush, stage, step_of
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array
 
@@ -39,60 +39,58 @@ def _add_twice(x: Any, y: Any, out: Any, more: Any) -> None:
 
 
 @_twin
-def _one_to_one(index: Any, start: Any, x: Any, out: Any, spaces: Any) -> None:
-    _two_to_one(index, start, x, x, out, spaces)
+def _one_to_one(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    x, out = arrays
+    _two_to_one(thread, first, (x, x, out), options)
 
 
 @_twin
-def _two_to_one(index: Any, start: Any, x: Any, y: Any, out: Any, spaces: Any) -> None:
-    step = k.step_of(spaces, x.size)
+def _two_to_one(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    x, y, out = arrays
+    (spaces,) = options
+    step = step_of(spaces, x.size)
     for s in range(0, x.size, step):
         e = min(s + step, x.size)
-        result = nearby(out, spaces, index, 0, s, e)
-        _add(x[s:e], y[s:e], result)
-        settle(out, spaces, index, 0, s, e, 0, x.size)
+        _add(x[s:e], y[s:e], stage(out, spaces, thread, 0, s, e))
+        flush(out, spaces, thread, 0, s, e, 0, x.size)
     fence(spaces)
 
 
 @_twin
-def _two_to_two(index: Any, start: Any, x: Any, y: Any, out: Any, more: Any, spaces: Any) -> None:
-    step = k.step_of(spaces, x.size)
+def _two_to_two(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    x, y, out, more = arrays
+    (spaces,) = options
+    step = step_of(spaces, x.size)
     for s in range(0, x.size, step):
         e = min(s + step, x.size)
-        first, second = nearby(out, spaces, index, 0, s, e), nearby(more, spaces, index, 1, s, e)
-        _add_twice(x[s:e], y[s:e], first, second)
-        settle(out, spaces, index, 0, s, e, 0, x.size)
-        settle(more, spaces, index, 1, s, e, 0, x.size)
+        one, two = stage(out, spaces, thread, 0, s, e), stage(more, spaces, thread, 1, s, e)
+        _add_twice(x[s:e], y[s:e], one, two)
+        flush(out, spaces, thread, 0, s, e, 0, x.size)
+        flush(more, spaces, thread, 1, s, e, 0, x.size)
     fence(spaces)
 
 
 @_twin
-def _two_to_none(index: Any, start: Any, x: Any, y: Any, lanes: Any) -> None:
-    mine = lanes[index]
-    for s in range(0, x.size, k.LANES):
-        e = min(s + k.LANES, x.size)
+def _two_to_none(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    x, y = arrays
+    (lanes,) = options
+    mine = lanes[thread]
+    for s in range(0, x.size, LANES):
+        e = min(s + LANES, x.size)
         left, right = x[s:e], y[s:e]
         for i in range(left.size):
             mine[i] += left[i] + right[i]
 
 
-_SHARED = {
-    (1, 1): sharing(_one_to_one),
-    (2, 1): sharing(_two_to_one),
-    (2, 2): sharing(_two_to_two),
-    (2, 0): sharing(_two_to_none),
+_TEAMS = {
+    counts: team_of(run, _twin)
+    for counts, run in {
+        (1, 1): _one_to_one,
+        (2, 1): _two_to_one,
+        (2, 2): _two_to_two,
+        (2, 0): _two_to_none,
+    }.items()
 }
-
-
-def _team_of(share: Any) -> Any:
-    @_twin
-    def team(arrays: Any, options: Any, n: Any, grain: Any, slots: Any, threads: Any) -> None:
-        share(arrays, options, n, grain, slots, threads)
-
-    return team
-
-
-_TEAMS = {counts: _team_of(share) for counts, share in _SHARED.items()}
 
 
 def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
@@ -103,10 +101,10 @@ def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], 
     kernel = Kernel(team, team)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
-        return (spaces,) if outputs else (np.zeros((threads, k.LANES), inputs[0].dtype),)
+        return (spaces,) if outputs else (np.zeros((threads, LANES), inputs[0].dtype),)
 
     def run() -> None:
-        threads = get_num_threads() if n >= 2 * k.STRIP else 1
-        share(kernel, options, (*inputs, *outputs), threads, k.STRIP, out_given=bool(outputs))
+        threads = get_num_threads() if n >= 2 * STRIP else 1
+        share(kernel, options, (*inputs, *outputs), threads, STRIP, out_given=bool(outputs))
 
     return run

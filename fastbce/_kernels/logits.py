@@ -1,0 +1,154 @@
+"""Loss of logits, gradient and Hessian."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .compile import kernel as block
+from .compile import point
+from .exp_log import exp_point, fma, like, log_point
+from .reductions import (
+    LANES,
+    STRIP,
+    TERMS,
+    add_block,
+    check_labels,
+    lanes_of,
+    row_means_block,
+    softplus_lanes_block,
+    tree_sum,
+)
+from .results import cut, fence, flush, into, stage, step_of
+
+
+@point
+def wrong_side_point(z: Any, y: Any) -> Any:
+    """Return max(z, 0) - z y as |z| times the label's share on the wrong side.
+
+    Nothing cancels, and a right label at an infinite logit costs 0 instead of inf - inf.
+    """
+    wrong = like(z, 1) - y if z >= 0 else y
+    return like(z, 0) if wrong == 0 else abs(z) * wrong
+
+
+@block
+def logits_block(
+    z: Any,
+    y: Any,
+    w: Any,
+    loss: Any,
+    grad: Any,
+    hess: Any,
+    scale: Any,
+    linear: Any,
+    products: Any,
+) -> None:
+    """Loss of logits (an element each, or added to the lanes), gradient and Hessian.
+
+    The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the mean
+    of the first, since their sum may overflow, and P, the product of the 1 + e minus 1:
+    P' = P + e (1 + P) keeps the tiny e that 1 + e would lose.
+    """
+    losses, slopes, curvatures = into(loss, z), into(grad, z), into(hess, z)
+    for i in range(z.size):
+        x = z[i]
+        one = like(x, 1)
+        t = like(x, y[i])
+        e, _ = exp_point(-abs(x))
+        positive = x >= 0
+        d = one + e
+        d_low = e - (d - one)
+        if loss is not None:
+            value = wrong_side_point(x, t) + log_point(d, d_low)
+            losses[i] = value if w is None else value * like(x, w[i])
+        if linear is not None:
+            linear[i] = fma(wrong_side_point(x, t), like(x, 1 / TERMS), linear[i])
+            products[i] = fma(e, one + products[i], products[i])
+        if grad is not None:
+            weight = like(x, scale)
+            if w is not None:
+                weight *= like(x, w[i])
+            # The sigmoid's two sides as in sigmoid_point; e / (1 + e) alone is 1 ULP worse.
+            q = e / d
+            small, large = fma(-e, q, e), one - q
+            right, left = (large, small) if positive else (small, large)
+            slopes[i] = fma(-t, left, (one - t) * right) * weight
+            if hess is not None:
+                curvatures[i] = fma(-small, small, small) * weight
+
+
+@block
+def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    """Loss of logits, gradient and Hessian of each element."""
+    z, y, w, loss, grad, hess = arrays
+    scale, bad_labels, spaces = options
+    check_labels(y, bad_labels)
+    step = step_of(spaces, z.size)
+    for s in range(0, z.size, step):
+        e = min(s + step, z.size)
+        values = stage(loss, spaces, thread, 0, s, e)
+        slopes = stage(grad, spaces, thread, 1, s, e)
+        curvatures = stage(hess, spaces, thread, 2, s, e)
+        weights = cut(w, s, e)
+        logits_block(z[s:e], y[s:e], weights, values, slopes, curvatures, scale, None, None)
+        flush(loss, spaces, thread, 0, s, e, 0, z.size)
+        flush(grad, spaces, thread, 1, s, e, 0, z.size)
+        flush(hess, spaces, thread, 2, s, e, 0, z.size)
+    fence(spaces)
+
+
+@block
+def logits_strip(
+    z: Any, y: Any, w: Any, grad: Any, hess: Any, scale: Any, place: Any, lanes: Any
+) -> None:
+    """Write gradient and Hessian of a strip, and add its losses up in the lanes."""
+    thread, spaces = place
+    running, linear, products = lanes
+    n, step = z.size, step_of(spaces, LANES)
+    linear[:] = 0
+    products[:] = 0
+    running[:] = 0.0
+    for s in range(0, n, step):
+        e = min(s + step, n)
+        a = s % LANES
+        b = a + e - s
+        g = stage(grad, spaces, thread, 0, s, e)
+        h = stage(hess, spaces, thread, 1, s, e)
+        if w is None:
+            logits_block(z[s:e], y[s:e], w, None, g, h, scale, linear[a:b], products[a:b])
+        else:
+            values = linear[: e - s]
+            logits_block(z[s:e], y[s:e], w[s:e], values, g, h, scale, None, None)
+            add_block(values, running[a:b])
+        flush(grad, spaces, thread, 0, s, e, 0, n)
+        flush(hess, spaces, thread, 1, s, e, 0, n)
+    if w is None:
+        softplus_lanes_block(linear, products, running)
+
+
+@block
+def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    """Gradient and Hessian; the sum of the losses of each `span` elements goes to `partials`."""
+    z, y, w, _, grad, hess = arrays
+    scale, bad_labels, spaces, partials, span, work, lanes = options
+    check_labels(y, bad_labels)
+    for s in range(0, z.size, STRIP):
+        e = min(s + STRIP, z.size)
+        weights, g, h = cut(w, s, e), cut(grad, s, e), cut(hess, s, e)
+        mine = lanes_of(work, lanes, thread, e - s)
+        logits_strip(z[s:e], y[s:e], weights, g, h, scale, (thread, spaces), mine)
+        partials[(first + s) // span] += tree_sum(mine[0])
+    fence(spaces)
+
+
+@block
+def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
+    """Loss as means over rows of `outputs` elements, some rows at a time, gradient and Hessian."""
+    z, y, w, _, grad, hess = arrays
+    scale, bad_labels, spaces, loss, outputs, rows, work = options
+    for s in range(0, z.size, rows * outputs):
+        e = min(s + rows * outputs, z.size)
+        values = work[thread, : e - s]
+        part = (z[s:e], y[s:e], cut(w, s, e), values, cut(grad, s, e), cut(hess, s, e))
+        logits_run(thread, first, part, (scale, bad_labels, spaces))
+        row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
