@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from . import _linear_reference
 from ._config import BROKEN, active_backend, fall_back_to_numpy
 from ._interrupts import held_back
+from ._linear_options import Gram
 from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
@@ -145,7 +146,7 @@ def linear_bce_hessian(
     # Labels make no difference; zeros that are never written to take up no memory.
     labels = np.zeros(len(X), np.bool_)
     _, _, matrix = linear_backend().linear(
-        X, labels, weight, coef, float(intercept), dtype, "hessian"
+        X, labels, weight, coef, float(intercept), dtype, Gram("hessian", dtype)
     )
     return np.asarray(matrix / len(X), dtype)
 

@@ -10,7 +10,7 @@ from sklearn.utils import check_array, check_consistent_length, check_X_y, colum
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _get_feature_names, check_non_negative
 
-from ._validate import Array
+from .._validate import Array
 
 FLOATS = (np.float64, np.float32)
 LABELS_AT_ONCE = 1 << 16
@@ -133,7 +133,7 @@ def _count(y: Array) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Chunked:
-    """The part of :class:`fastbce._rows.Rows` that the survey answers."""
+    """The part of :class:`fastbce.linear_model.samples.Rows` that the survey answers."""
 
     survey: Survey
     factors: Array | None  # of the weights, for each class
