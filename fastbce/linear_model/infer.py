@@ -63,11 +63,13 @@ def infer(
             f"are no standard errors; fit at most {NEWTON_COLUMNS} columns"
         )
     peak = settle(objective, solution, tol)
-    separation.refuse(objective, peak, names)
+    moves = separation.refuse(objective, peak, names)
     if not solution.converged:
         raise InferenceError(
             f"the fit did not converge ({solution.reason}), so there are no standard errors"
         )
+    if moves:
+        raise separation.too_far(objective, peak, names)
     if not peak.settled:
         raise InferenceError(
             "the fit did not converge: the likelihood is so flat that its maximum, if it has one, "

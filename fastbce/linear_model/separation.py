@@ -44,21 +44,33 @@ MOST_SETS = 200
 MOST_NAMED = 10
 
 
-def refuse(objective: Objective, peak: Peak, names: Sequence[str]) -> None:
-    """Raise where the likelihood has no maximum.
+def refuse(objective: Objective, peak: Peak, names: Sequence[str]) -> bool:
+    """Raise where the likelihood has no maximum; tell whether a Newton step still moves logits.
 
     Where classes separate, each Newton step still moves logits by about 1, all of them the right
     way. A total loss below log(2) (for unit weights) leaves no sample on the wrong side.
     """
     null = peak.inverse.null
     complete = peak.loss < np.log(2) and not objective.rows.weighted
-    if complete or _moves(objective, peak.step) or _null_moves(objective, null):
-        task = _Program(objective)
-        direction = task.separating()
+    moves = _moves(objective, peak.step)
+    if complete or moves or _null_moves(objective, null):
+        direction = _Program(objective).separating()
         if direction is not None:
             raise _separation(objective, peak, direction, names)
     if len(null):
         raise _dependence(objective, null, names)
+    return moves
+
+
+def too_far(objective: Objective, peak: Peak, names: Sequence[str]) -> InferenceError:
+    """Return the error for a maximum that exists, but whose logits are as large as hundreds."""
+    first = int(objective.coordinates.intercept)
+    which = _listed([names[first + i] for i in involved(peak.step[first:])])
+    return InferenceError(
+        f"the classes are nearly separated, by {which}: the likelihood has a maximum, but so far "
+        "out that float64 cannot reach it, so there are no standard errors. Leave columns out, or "
+        "set a finite C"
+    )
 
 
 def involved(effect: Array) -> list[int]:
