@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 1 << 16
 SHOWN_LEVELS = 5
+# Squares of larger values overflow.
+HUGE = 1e150
 
 
 @contextmanager
@@ -221,10 +223,12 @@ def _fit(
     model._column_names = names
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
+        # What overflows is judged by the estimator, by what comes of it.
+        warnings.simplefilter("ignore", RuntimeWarning)
         try:
             model.fit(X, y, weight)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-            raise TableError(f"{arguments.data}: {one_line(error)}") from error
+            raise TableError(f"{arguments.data}: {one_line(error)}{_huge(X, names)}") from error
     if np.isinf(arguments.C) and weight is None:
         try:
             _ = model.result_
@@ -234,6 +238,15 @@ def _fit(
     elif caught and np.isfinite(arguments.C):
         raise TableError(str(caught[0].message))
     return model
+
+
+def _huge(X: Array, names: list[str]) -> str:
+    """Name the column with the largest values where these may be what went wrong."""
+    size = np.maximum(X.max(axis=0), -X.min(axis=0))
+    largest = int(np.argmax(size))
+    if size[largest] < HUGE:
+        return ""
+    return f"; column {names[largest]!r} holds values of up to {size[largest]:.4g} in size"
 
 
 def _logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Array:

@@ -422,7 +422,7 @@ def _rarest(column: Column, cells: Any) -> str:
     }
     value = min(counts, key=lambda v: counts[v])
     row = compute.index(cells, value).as_py()
-    return f"; {_label(value)!r} is the rarest, {counts[value]} times, in {column.place(row)} first"
+    return f"; the rarest is {_label(value)!r}, first in {column.place(row)}"
 
 
 def target_of(
@@ -475,8 +475,8 @@ def target_of(
         if isinstance(value, float) and not value.is_integer():
             row = column.place(compute.index(where, True).as_py())
             raise TableError(
-                f"{table.source}: the target {name!r} is continuous, it holds {value!r} in {row}; "
-                "a class is a whole number or text"
+                f"{table.source}: the target {name!r} holds {value!r} in {row}, which names no "
+                "class: that is a whole number or text"
             )
     if positive is not None:
         matching = [v for v in values if positive in _spellings(v)]
