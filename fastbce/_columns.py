@@ -248,7 +248,8 @@ class Column:
 
         # By way of text every number becomes the nearest one; Arrow's own cast is less exact.
         found = compute.cast(compute.cast(values, string()), float64())
-        large = np.abs(compute.fill_null(found, 0).to_numpy()) > LARGEST_EXACT
+        # The first that is rounded, 2^53 + 1, is 2^53 by now.
+        large = np.abs(compute.fill_null(found, 0).to_numpy()) >= LARGEST_EXACT
         for row in np.flatnonzero(large):
             large[row] = values[int(row)].as_py() != found[int(row)].as_py()
         self._refuse_rounding(values, large)

@@ -132,10 +132,16 @@ class ParquetChunks:
         schemas = _schemas(self.files)
         first = next(iter(schemas))
         self.feature_names = (
-            _variables(schemas, used) if features is None else _listed(features, used)
+            _variables(schemas[first], used) if features is None else _listed(features, used)
         )
         for file, schema in schemas.items():
             _check_columns(file, schema, [*self.feature_names, *used])
+            more = sorted({*_variables(schema, used)} - {*self.feature_names})
+            if more and features is None:
+                raise ValueError(
+                    f"{file} has a column {more[0]!r}, which {first} has not; name the columns to "
+                    "use with features="
+                )
         if not self.feature_names:
             raise ValueError(f"{first} has no column beside {', '.join(used)}")
         _check_targets(schemas, target)
@@ -183,7 +189,7 @@ class ParquetChunks:
 
 
 def _schemas(files: Sequence[Path]) -> dict[Path, pa.Schema]:
-    """Return the schema of each file with rows: what a file without promises says nothing."""
+    """Return the schema of each file that has rows: what others promise does not matter."""
     from pyarrow import parquet
 
     schemas, filled = {}, {}
@@ -195,21 +201,10 @@ def _schemas(files: Sequence[Path]) -> dict[Path, pa.Schema]:
     return filled or schemas
 
 
-def _variables(schemas: dict[Path, pa.Schema], used: Sequence[str]) -> list[str]:
-    """Return the columns of the first file that are not used otherwise; all must have the same."""
-    found = {}
-    for path, schema in schemas.items():
-        passed = {*used, *index_of_pandas(schema)}
-        found[path] = [name for name in schema.names if name not in passed]
-    (first, names), *others = found.items()
-    for path, other in others:
-        more = sorted(set(other) - set(names))
-        if more:
-            raise ValueError(
-                f"{path} has a column {more[0]!r}, which {first} has not; name the columns to use "
-                "with features="
-            )
-    return names
+def _variables(schema: pa.Schema, used: Sequence[str]) -> list[str]:
+    """Return the columns that are not used otherwise and do not number the rows."""
+    passed = {*used, *index_of_pandas(schema)}
+    return [name for name in schema.names if name not in passed]
 
 
 def _listed(features: Sequence[str], used: Sequence[str]) -> list[str]:
