@@ -197,8 +197,8 @@ class Column:
             f"empty the cells whose value is missing, write numbers like 1234.5{groups}",
         )
 
-    def numbers(self) -> Array:
-        """Return numbers, with NaN for what is missing.
+    def numbers(self, *, complete: bool = False) -> Array:
+        """Return numbers, with NaN for what is missing unless they must be complete.
 
         Raises
         ------
@@ -223,12 +223,15 @@ class Column:
         if values.null_count:
             values = compute.cast(values, float64(), safe=False)
         array = np.asarray(values.to_numpy())
-        infinite = np.isinf(array)
-        if infinite.any():
-            row = int(np.argmax(infinite))
-            raise TableError(
-                f"{self.source}: column {self.name!r} is infinite in {self.place(row)}"
-            )
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            infinite = np.isinf(array)
+            if infinite.any():
+                row = int(np.argmax(infinite))
+                raise TableError(
+                    f"{self.source}: column {self.name!r} is infinite in {self.place(row)}"
+                )
+            if complete:
+                self._refuse_missing(int(np.argmax(np.isnan(array))))
         return array
 
     def _parsed(self) -> Any:
@@ -262,15 +265,6 @@ class Column:
                 f"holds {values[row].as_py()} in {self.place(row)}, which float64 would round, as "
                 "it does with long identifiers"
             )
-
-    def complete_numbers(self) -> Array:
-        """Return numbers, or raise an error that names the first row where one is missing."""
-        self.refuse_missing()
-        array = self.numbers()
-        missing = np.isnan(array)
-        if missing.any():
-            self._refuse_missing(int(np.argmax(missing)))
-        return array
 
     def refuse_missing(self) -> None:
         """Raise an error that names the first null."""

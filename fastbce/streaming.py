@@ -181,11 +181,11 @@ class ParquetChunks:
 
         X = np.empty((batch.num_rows, len(self.feature_names)), self.dtype, order="F")
         for j, name in enumerate(self.feature_names):
-            X[:, j] = column(name).complete_numbers()
+            X[:, j] = column(name).numbers(complete=True)
         y = column(self.target).labels()
         if self.weights is None:
             return X, y
-        return X, y, column(self.weights).complete_numbers()
+        return X, y, column(self.weights).numbers(complete=True)
 
 
 def _schemas(files: Sequence[Path]) -> dict[Path, pa.Schema]:
