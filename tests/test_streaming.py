@@ -427,11 +427,10 @@ def test_bad_parquet(columns: Any, options: Any, text: str, tmp_path: Path) -> N
 
 def test_parquet_files_that_differ(rng: np.random.Generator, tmp_path: Path) -> None:
     X, y = draw(rng)
-    source = directory(X, y, tmp_path)
+    directory(X, y, tmp_path)
     parquet(tmp_path / "d" / "3.parquet", a0=X[:, 0], y=y)
-    source = ParquetChunks(tmp_path / "d", target="y")
     with pytest.raises(ValueError, match=r"3\.parquet has no column 'a1', 'a2', 'a3'"):
-        LogisticRegression().fit_stream(source)
+        ParquetChunks(tmp_path / "d", target="y")
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no"):
         ParquetChunks(tmp_path / "none", target="y")
