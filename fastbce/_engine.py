@@ -223,7 +223,6 @@ def _sum_options(
 ) -> tuple[Array, int, Options]:
     """Return the places of partial sums, how many elements one covers, and the kernel's options."""
     span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
-    # cumsum adds one after the other, where sum() may change its order with the version
     partials = np.zeros(-(-n // span))
 
     def spans(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
@@ -232,6 +231,14 @@ def _sum_options(
         return (*options, spaces, partials[start // span :], span, work, lanes)
 
     return partials, span, spans
+
+
+def _add_up(partials: Array) -> float:
+    """Add partial sums one after the other, where sum() may change its order with the version."""
+    if len(partials) == 1:
+        return float(partials[0])
+    with np.errstate(all="ignore"):
+        return float(partials.cumsum()[-1])
 
 
 def sigmoid(
@@ -371,7 +378,7 @@ def _reduce_plain(
         partials, span, spans = _sum_options(options, n, dtype)
         arrays = (x, y, None, *results[1:])
         share(family.sums_team, arrays, spans, n, dtype, threads, given, span)
-        return float(partials.cumsum()[-1])
+        return _add_up(partials)
     options = (*options, _NO_SPACES[dtype])
     if not total:
         family.elements(0, 0, x, y, None, *results, *options)
@@ -379,7 +386,7 @@ def _reduce_plain(
     sums = np.zeros(-(-n // k.STRIP))
     work, lanes = _scratch.work[dtype], _scratch.lanes
     family.sums(0, 0, x, y, None, *results[1:], *options, sums, k.STRIP, work, lanes)
-    return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
+    return _add_up(sums)
 
 
 def _reduce(
@@ -427,7 +434,8 @@ def _reduce(
                 aliased=aliased,
                 given=given,
             )
-            loss[row] = (value or 0.0) / outputs
+            with np.errstate(all="ignore"):  # a mean may be out of the range of the losses' dtype
+                loss[row] = (value or 0.0) / outputs
         return None
 
     native = labels.dtype.newbyteorder("=")
@@ -451,7 +459,7 @@ def _reduce(
             aliased=aliased,
             given=given,
         )
-        return float(partials.cumsum()[-1])
+        return _add_up(partials)
     if outputs == 1 or loss is None:
         _execute(
             family.team,
@@ -486,6 +494,6 @@ def _reduce(
         aliased=aliased,
     )
     if not in_place:
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             np.copyto(loss, means.reshape(loss.shape), "same_kind")
     return None

@@ -70,8 +70,9 @@ class Operand:
         if self.half is not None:
             k.convert_block(self.half[start:stop], scratch)
             return scratch
-        for offset, box in _boxes(self.array, start, stop):
-            np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        with np.errstate(all="ignore"):  # weights may have a wider range than the kernel's dtype
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
         return scratch
 
     def store(self, start: int, stop: int, values: Flat) -> None:
@@ -81,7 +82,7 @@ class Operand:
         if self.half is not None:
             k.convert_block(values, self.half[start:stop])
             return
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             for offset, box in _boxes(self.array, start, stop):
                 np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
 

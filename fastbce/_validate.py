@@ -207,8 +207,9 @@ def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """
     if not 0.0 < eps < 0.5:
         raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
-    low = max(dtype.type(eps), np.finfo(dtype).tiny)
-    high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
+    with np.errstate(all="ignore"):
+        low = max(dtype.type(eps), np.finfo(dtype).tiny)
+        high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
     return low, high
 
 

@@ -98,8 +98,9 @@ def linear_bce_loss_gradient(
     if out is not None:
         overlaps(check_out(out, (coef.shape,), dtype), (X, y, weight))
         target = out
-    loss, slope, _ = linear_backend().linear(X, y, weight, coef, float(intercept), dtype)
-    target[...] = slope[1:] / len(X)
+    with np.errstate(all="ignore"):
+        loss, slope, _ = linear_backend().linear(X, y, weight, coef, float(intercept), dtype)
+        target[...] = slope[1:] / len(X)
     return loss / len(X), target, float(slope[0]) / len(X)
 
 
@@ -144,10 +145,11 @@ def linear_bce_hessian(
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
     # Labels make no difference; zeros that are never written to take up no memory.
     labels = np.zeros(len(X), np.bool_)
-    _, _, matrix = linear_backend().linear(
-        X, labels, weight, coef, float(intercept), dtype, "hessian"
-    )
-    return np.asarray(matrix / len(X), dtype)
+    with np.errstate(all="ignore"):
+        _, _, matrix = linear_backend().linear(
+            X, labels, weight, coef, float(intercept), dtype, "hessian"
+        )
+        return np.asarray(matrix / len(X), dtype)
 
 
 def _checked(
