@@ -156,8 +156,9 @@ def get_num_threads() -> int:
     """Return how many threads a call may use.
 
     The first of these that is given: :func:`set_num_threads`, the environment variables
-    ``FASTBCE_NUM_THREADS`` and ``NUMBA_NUM_THREADS``, the processors in this process's affinity
-    mask within the container's CPU quota.
+    ``FASTBCE_NUM_THREADS``, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``, the processors in this
+    process's affinity mask within the container's CPU quota. The variables are read once.
+    threadpoolctl's limits do not reach the threads, which belong to no library that it knows.
 
     Returns
     -------
@@ -183,7 +184,19 @@ def _threads_from_environment() -> int | None:
             if count < 1:
                 raise ValueError(f"{variable} must be an integer of at least 1, got {value!r}")
             return count
-    return None
+    return _threads_of_openmp(os.environ.get("OMP_NUM_THREADS", ""))
+
+
+def _threads_of_openmp(value: str) -> int | None:
+    """Read OpenMP's variable: a number for each level of nesting, of which ours is the first.
+
+    It is not ours, so what it should not hold is for OpenMP to complain of.
+    """
+    try:
+        count = int(value.split(",", maxsplit=1)[0])
+    except ValueError:
+        return None
+    return count if count >= 1 else None
 
 
 def usable_cpus() -> int:
