@@ -21,7 +21,8 @@ from ._interrupts import held_back
 from ._validate import (
     Array,
     as_array,
-    as_eps,
+    as_number,
+    check_flag,
     check_out,
     check_reduction,
     check_same_shape,
@@ -219,7 +220,7 @@ def _evaluate(
     pos_weight: Any,
     label_smoothing: Any,
     reduction: str,
-    check_labels: bool,
+    check_labels: Any,
     out: Any,
     eps: float | None = None,
 ) -> Any:
@@ -241,9 +242,13 @@ def _evaluate(
         weight = check_weight(sample_weight, x.shape)
         compute, result = float_dtypes(x)
     check_reduction(reduction, x)
-    if pos_weight is not None or label_smoothing != 0.0:
+    if pos_weight is not None or type(label_smoothing) is not float or label_smoothing != 0.0:
         refuse_later_options(pos_weight, label_smoothing)
-    bounds = clip_bounds(as_eps(eps), compute) if family == "clipped" else None
+    if check_labels is not False and check_labels is not True:
+        check_flag(check_labels, "check_labels")
+    bounds = None
+    if family == "clipped":
+        bounds = clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), compute)
     total = want_loss and (reduction == "mean" or reduction == "sum")
     samples = reduction == "samples"
     shapes = (x.shape,) * derivatives

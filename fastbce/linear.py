@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from . import _linear_reference
 from ._config import BROKEN, active_backend, fall_back_to_numpy
 from ._interrupts import held_back
-from ._validate import Array, as_array, check_out, check_weight, float_dtypes, overlaps
+from ._validate import Array, as_array, as_number, check_out, check_weight, float_dtypes, overlaps
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
 
@@ -62,7 +62,7 @@ def linear_bce_loss_gradient(
         Coefficients. The arithmetic is done in the wider of the dtypes of `X` and of an array
         `coef`: float64 coefficients with a float32 `X` cost little, as reading `X` takes longer.
     intercept : float, default 0.0
-        Added to each logit.
+        Added to each logit; an array of one element will do.
     sample_weight : array_like of shape (n,), optional
         Finite, non-negative factors of the samples' losses. They do not change the divisor.
     out : ndarray of shape (d,), optional
@@ -92,6 +92,7 @@ def linear_bce_loss_gradient(
     of threads.
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    shift = _as_intercept(intercept)
     y = as_array(y_true, "y_true")
     _check_rows(y, "y_true", X)
     target = np.empty(coef.shape, dtype)
@@ -99,7 +100,7 @@ def linear_bce_loss_gradient(
         overlaps(check_out(out, (coef.shape,), dtype), (X, y, weight))
         target = out
     with np.errstate(all="ignore"):
-        loss, slope, _ = linear_backend().linear(X, y, weight, coef, float(intercept), dtype)
+        loss, slope, _ = linear_backend().linear(X, y, weight, coef, shift, dtype)
         target[...] = slope[1:] / len(X)
     return loss / len(X), target, float(slope[0]) / len(X)
 
@@ -143,12 +144,11 @@ def linear_bce_hessian(
         or not finite.
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    shift = _as_intercept(intercept)
     # Labels make no difference; zeros that are never written to take up no memory.
     labels = np.zeros(len(X), np.bool_)
     with np.errstate(all="ignore"):
-        _, _, matrix = linear_backend().linear(
-            X, labels, weight, coef, float(intercept), dtype, "hessian"
-        )
+        _, _, matrix = linear_backend().linear(X, labels, weight, coef, shift, dtype, "hessian")
         return np.asarray(matrix / len(X), dtype)
 
 
@@ -176,6 +176,11 @@ def _checked(
     if isinstance(coef, np.ndarray) and coef.dtype.kind == "f":
         dtype = np.result_type(dtype, float_dtypes(coef)[0])
     return rows, factors, weight, dtype
+
+
+def _as_intercept(intercept: Any) -> float:
+    hint = "; an offset of each row can be one more column of X, with the coefficient 1"
+    return as_number(intercept, "intercept", hint)
 
 
 def _check_rows(values: Array, name: str, X: Array) -> None:
