@@ -21,6 +21,7 @@ from ._interrupts import held_back
 from ._validate import (
     Array,
     as_array,
+    as_given,
     as_number,
     check_flag,
     check_out,
@@ -108,7 +109,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     compute, result = float_dtypes(x)
     (target,), aliased, _ = _targets(out, (x.shape,), result, (x,))
     _backend().sigmoid(x, target, compute, False, aliased, out is not None)
-    return target if out is not None or target.ndim else target[()]
+    return as_given(out, [target])[0]
 
 
 def _targets(
@@ -207,7 +208,7 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     compute, result = float_dtypes(s)
     (target,), aliased, _ = _targets(out, (s.shape,), result, (s, d))
     _backend().sigmoid_backward(d, s, target, compute, False, aliased, out is not None)
-    return target if out is not None or target.ndim else target[()]
+    return as_given(out, [target])[0]
 
 
 def _evaluate(
@@ -275,8 +276,8 @@ def _evaluate(
     elif samples and loss is not None:
         loss.fill(np.nan)
     results: list[Any] = arrays
-    if out is None and not (plain and loss is None):
-        results = [a if a.ndim else a[()] for a in arrays]
+    if not plain or (out is None and loss is not None):
+        results = as_given(out, arrays)
     if total:
         mean = value / count if count else np.nan
         results = [_scalar(mean if reduction == "mean" else value, result), *results]

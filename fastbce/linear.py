@@ -11,7 +11,16 @@ from numpy.typing import ArrayLike
 from . import _linear_reference
 from ._config import BROKEN, active_backend, fall_back_to_numpy
 from ._interrupts import held_back
-from ._validate import Array, as_array, as_number, check_out, check_weight, float_dtypes, overlaps
+from ._validate import (
+    Array,
+    as_array,
+    as_given,
+    as_number,
+    check_out,
+    check_weight,
+    float_dtypes,
+    overlaps,
+)
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
 
@@ -95,14 +104,13 @@ def linear_bce_loss_gradient(
     shift = _as_intercept(intercept)
     y = as_array(y_true, "y_true")
     _check_rows(y, "y_true", X)
-    target = np.empty(coef.shape, dtype)
-    if out is not None:
-        overlaps(check_out(out, (coef.shape,), dtype), (X, y, weight))
-        target = out
+    (given,) = (None,) if out is None else check_out(out, (coef.shape,), dtype)
+    overlaps((given,), (X, y, weight))
+    target = np.empty(coef.shape, dtype) if given is None else given
     with np.errstate(all="ignore"):
         loss, slope, _ = linear_backend().linear(X, y, weight, coef, shift, dtype)
         target[...] = slope[1:] / len(X)
-    return loss / len(X), target, float(slope[0]) / len(X)
+    return loss / len(X), as_given(out, [target])[0], float(slope[0]) / len(X)
 
 
 def linear_bce_hessian(
@@ -173,8 +181,8 @@ def _checked(
     if sample_weight is not None:
         weight = check_weight(sample_weight, (len(rows),))
     dtype = float_dtypes(rows)[0]
-    if isinstance(coef, np.ndarray) and coef.dtype.kind == "f":
-        dtype = np.result_type(dtype, float_dtypes(coef)[0])
+    if isinstance(coef, np.ndarray) and factors.dtype.kind == "f":
+        dtype = np.result_type(dtype, float_dtypes(factors)[0])
     return rows, factors, weight, dtype
 
 
