@@ -18,7 +18,7 @@ import numpy as np
 
 from . import _kernels as k
 from ._config import get_num_threads
-from ._operands import Flat, cut_flat, operands
+from ._operands import Flat, as_bits, cut_flat, mismatch, operands
 from ._schedule import crew, grain_of, threads_for
 from ._stores import PLACES, SUPPORTED
 from ._team import APART
@@ -189,6 +189,8 @@ def _run(
     past: bool,
     unit: int,
 ) -> None:
+    if any(isinstance(a, np.ndarray) and a.size != n for a in arrays):
+        raise mismatch(*arrays)
     slots = crew(threads)
     spaces = _spaces(threads, dtype) if past else _NO_SPACES[dtype]
     if n <= PIECE:  # without the loop: 0.4 us less
@@ -201,13 +203,6 @@ def _run(
         parts = tuple(cut_flat(a, start, stop) for a in arrays)
         grain = grain_of(stop - start, unit, threads, k.STRIP)
         team(parts, options(start, threads, spaces), stop - start, grain, slots, threads)
-
-
-def _as_bits(dtype: np.dtype[Any], *arrays: Array) -> tuple[tuple[Array, ...], np.dtype[Any]]:
-    """Return the arrays, if all are float16 as the uint16 that the kernels take for it."""
-    if all(a.dtype == np.float16 for a in arrays):
-        return tuple(a.view(np.uint16) for a in arrays), np.dtype(np.uint16)
-    return arrays, dtype
 
 
 def _spaces_alone(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
@@ -223,7 +218,6 @@ def _sum_options(
 ) -> tuple[Array, int, Options]:
     """Return the places of partial sums, how many elements one covers, and the kernel's options."""
     span = k.STRIP * -(-n // (k.STRIP * MAX_SPANS))
-    # cumsum adds one after the other, where sum() may change its order with the version
     partials = np.zeros(-(-n // span))
 
     def spans(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
@@ -232,6 +226,14 @@ def _sum_options(
         return (*options, spaces, partials[start // span :], span, work, lanes)
 
     return partials, span, spans
+
+
+def _add_up(partials: Array) -> float:
+    """Add partial sums one after the other, where sum() may change its order with the version."""
+    if len(partials) == 1:
+        return float(partials[0])
+    with np.errstate(all="ignore"):
+        return float(partials.cumsum()[-1])
 
 
 def sigmoid(
@@ -246,13 +248,15 @@ def sigmoid(
     if plain:
         if x.ndim > 1:
             x, out = x.ravel(), out.ravel()
+        if len(out) != len(x):
+            raise mismatch(x, out)
         threads = _threads(x.nbytes, MIN_PER_THREAD)
         if threads == 1 and x.size <= PIECE:
             k.sigmoid_block(x, out)
         else:
             share(k.sigmoid_team, (x, out), _spaces_alone, x.size, dtype, threads, given)
         return
-    arrays, dtype = _as_bits(dtype, x, out)
+    arrays, dtype = as_bits(dtype, x, out)
     _execute(
         k.sigmoid_team,
         ((arrays[0], dtype),),
@@ -279,6 +283,8 @@ def sigmoid_backward(
     if plain:
         if output.ndim > 1:
             dvalues, output, out = dvalues.ravel(), output.ravel(), out.ravel()
+        if not len(dvalues) == len(output) == len(out):
+            raise mismatch(dvalues, output, out)
         threads = _threads(output.nbytes, MIN_LIGHT_PER_THREAD)
         if threads == 1 and output.size <= PIECE:
             k.sigmoid_backward_block(dvalues, output, out)
@@ -286,7 +292,7 @@ def sigmoid_backward(
             flats, n = (dvalues, output, out), output.size
             share(k.sigmoid_backward_team, flats, _spaces_alone, n, dtype, threads, given)
         return
-    arrays, dtype = _as_bits(dtype, dvalues, output, out)
+    arrays, dtype = as_bits(dtype, dvalues, output, out)
     _execute(
         k.sigmoid_backward_team,
         ((arrays[0], dtype), (arrays[1], dtype)),
@@ -363,6 +369,11 @@ def _reduce_plain(
     if x.ndim > 1:
         x, y = x.ravel(), y.ravel()
         results = tuple([a if a is None else a.ravel() for a in results])
+    for a in results:  # y apart, and by len(): a third of the time
+        if a is not None and len(a) != n:
+            raise mismatch(x, y, *results)
+    if len(y) != n:
+        raise mismatch(x, y)
     if threads > 1 or n > PIECE:
         if not total:
             each = _element_options(options)
@@ -371,7 +382,7 @@ def _reduce_plain(
         partials, span, spans = _sum_options(options, n, dtype)
         arrays = (x, y, None, *results[1:])
         share(family.sums_team, arrays, spans, n, dtype, threads, given, span)
-        return float(partials.cumsum()[-1])
+        return _add_up(partials)
     options = (*options, _NO_SPACES[dtype])
     if not total:
         family.elements(0, 0, x, y, None, *results, *options)
@@ -379,7 +390,7 @@ def _reduce_plain(
     sums = np.zeros(-(-n // k.STRIP))
     work, lanes = _scratch.work[dtype], _scratch.lanes
     family.sums(0, 0, x, y, None, *results[1:], *options, sums, k.STRIP, work, lanes)
-    return float(sums[0]) if n <= k.STRIP else float(sums.cumsum()[-1])
+    return _add_up(sums)
 
 
 def _reduce(
@@ -427,15 +438,13 @@ def _reduce(
                 aliased=aliased,
                 given=given,
             )
-            loss[row] = (value or 0.0) / outputs
+            with np.errstate(all="ignore"):  # a mean may be out of the range of the losses' dtype
+                loss[row] = (value or 0.0) / outputs
         return None
 
     native = labels.dtype.newbyteorder("=")
-    inputs = (
-        (scores, dtype),
-        (labels, dtype if native == np.float16 else native),
-        (weight, dtype),
-    )
+    wanted = dtype if native == np.float16 else native
+    inputs = ((scores, dtype), (labels, wanted), (weight, dtype))
     if total:
         partials, span, spans = _sum_options(options, n, dtype)
         _execute(
@@ -451,7 +460,7 @@ def _reduce(
             aliased=aliased,
             given=given,
         )
-        return float(partials.cumsum()[-1])
+        return _add_up(partials)
     if outputs == 1 or loss is None:
         _execute(
             family.team,
@@ -486,6 +495,6 @@ def _reduce(
         aliased=aliased,
     )
     if not in_place:
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             np.copyto(loss, means.reshape(loss.shape), "same_kind")
     return None

@@ -70,8 +70,9 @@ class Operand:
         if self.half is not None:
             k.convert_block(self.half[start:stop], scratch)
             return scratch
-        for offset, box in _boxes(self.array, start, stop):
-            np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        with np.errstate(all="ignore"):  # weights may have a wider range than the kernel's dtype
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
         return scratch
 
     def store(self, start: int, stop: int, values: Flat) -> None:
@@ -81,9 +82,22 @@ class Operand:
         if self.half is not None:
             k.convert_block(values, self.half[start:stop])
             return
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             for offset, box in _boxes(self.array, start, stop):
                 np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+
+
+def mismatch(*arrays: Flat) -> RuntimeError:
+    """Return the error for arrays of one call that differ: kernels take their sizes on trust."""
+    shapes = [a.shape for a in arrays if isinstance(a, np.ndarray)]
+    return RuntimeError(f"the arrays of one call differ, nothing was computed: shapes {shapes}")
+
+
+def as_bits(dtype: np.dtype[Any], *arrays: Array) -> tuple[tuple[Array, ...], np.dtype[Any]]:
+    """Return the arrays, if all are float16 as the uint16 that the kernels take for it."""
+    if all(a.dtype == np.float16 for a in arrays):
+        return tuple(a.view(np.uint16) for a in arrays), np.dtype(np.uint16)
+    return arrays, dtype
 
 
 def cut_flat(flat: Flat, start: int, stop: int) -> Flat:
@@ -122,6 +136,8 @@ def operands(
     aliased: bool,
 ) -> list[Operand | None]:
     arrays = [*(a for a, _ in inputs), *outputs]
+    if len({a.size for a in arrays if a is not None}) != 1:
+        raise mismatch(*arrays)
     if not ordered and all(a is None or a.flags.fnc for a in arrays):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple((None if a is None else a.T, t) for a, t in inputs)

@@ -5,6 +5,7 @@ Nothing here computes or writes: a call that gets past these functions cannot fa
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
@@ -55,6 +56,43 @@ def is_plain_out(
     return True
 
 
+def describe(value: Any) -> str:
+    """Say in a message what was passed: arrays by their shape, numbers as numbers."""
+    kind = type(value).__name__
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif hasattr(value, "shape"):
+        return f"{kind} of shape {value.shape}"
+    return f"{reprlib.repr(value)} of type {kind}"
+
+
+def as_number(value: Any, name: str, hint: str = "") -> float:
+    """Return the one number that is meant, given as a scalar or an array of one element."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        masked = isinstance(value, np.ma.MaskedArray)  # whose item() is 0 under the mask
+        if value.size == 1 and value.dtype.kind in "biuf" and not masked:
+            return float(value.item())
+    elif hasattr(value, "__float__") or hasattr(value, "__index__"):  # float() reads text too
+        try:
+            return float(value)
+        except Exception as error:
+            raise TypeError(f"{name} must be one number, got {describe(value)}{hint}") from error
+    raise TypeError(f"{name} must be one number, got {describe(value)}{hint}")
+
+
+def check_choice(value: Any, choices: Sequence[str], what: str) -> None:
+    """Raise unless the value is one of the names."""
+    if not isinstance(value, str) or value not in choices:
+        got = repr(str(value)) if isinstance(value, str) else describe(value)
+        raise ValueError(f"{what} {got}; choose one of {list(choices)}")
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise unless the value is True or False: any text and most arrays would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+
+
 def as_array(value: Any, name: str) -> Array:
     """Return `value` as a real numeric array, without a copy where it is one already."""
     if type(value) is np.ndarray:
@@ -71,11 +109,14 @@ def as_array(value: Any, name: str) -> Array:
         return array
     raise TypeError(
         f"{name} has dtype {array.dtype}; fastbce takes bool, integers, float16, float32 and "
-        f"float64{_dtype_hint(array.dtype)}"
+        f"float64{_dtype_hint(array, value)}"
     )
 
 
-def _dtype_hint(dtype: np.dtype[Any]) -> str:
+def _dtype_hint(array: Array, value: Any) -> str:
+    dtype = array.dtype
+    if dtype.kind == "O" and not array.ndim:
+        return f", got {describe(value)}"
     if dtype.kind == "O":
         return ": convert it, for example with np.asarray(values, dtype=np.float64)"
     if dtype.kind == "c":
@@ -148,8 +189,7 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
 
 def check_reduction(reduction: Any, scores: Array) -> None:
     """Raise unless the reduction is a known one, and the scores have what it needs."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; choose one of {list(REDUCTIONS)}")
+    check_choice(reduction, REDUCTIONS, "unknown reduction")
     if reduction == "samples" and not scores.ndim:
         raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
 
@@ -157,12 +197,19 @@ def check_reduction(reduction: Any, scores: Array) -> None:
 def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
     """Raise for the two options whose kernels are not written yet."""
     if pos_weight is not None:
-        raise NotImplementedError("pos_weight is not supported yet; pass sample_weight instead")
-    if label_smoothing != 0.0:
         raise NotImplementedError(
-            f"label_smoothing={label_smoothing!r} is not supported yet; smooth the labels "
-            "instead: y_true * (1 - s) + s / 2"
+            "pos_weight is not supported yet. For labels of 0 and 1 pass "
+            "sample_weight=np.where(np.equal(y_true, 1), pos_weight, 1). For soft labels add the "
+            "results of two calls: one with the labels np.ones_like(y_true) and "
+            "sample_weight=pos_weight * y_true, one with np.zeros_like(y_true) and "
+            "sample_weight=1 - y_true. Weights of your own multiply all of these"
         )
+    advice = "smooth the labels instead: y_true * (1 - s) + s / 2"
+    smoothing = as_number(label_smoothing, "label_smoothing", f"; {advice}")
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {smoothing!r}")
+    if smoothing:
+        raise NotImplementedError(f"label_smoothing={smoothing!r} is not supported yet; {advice}")
 
 
 def raise_first_bad_label(labels: Array) -> None:
@@ -190,14 +237,6 @@ def _label_hint(labels: Array) -> str:
     return f", and here they reach from {low} to {high}"
 
 
-def as_eps(eps: Any) -> float:
-    """Return the clip bound as a float."""
-    try:
-        return float(eps)
-    except (TypeError, ValueError):
-        raise TypeError(f"eps must be a number, got {type(eps).__name__}") from None
-
-
 @lru_cache
 def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the bounds that predictions are clipped to, as scalars of `dtype`.
@@ -207,15 +246,16 @@ def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """
     if not 0.0 < eps < 0.5:
         raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
-    low = max(dtype.type(eps), np.finfo(dtype).tiny)
-    high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
+    with np.errstate(all="ignore"):
+        low = max(dtype.type(eps), np.finfo(dtype).tiny)
+        high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
     return low, high
 
 
 def check_out(
     out: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> tuple[Array | None, ...]:
-    """Return one array (or None: allocate) for each array result."""
+    """Return one array (or None: allocate) for each array result, without its subclass."""
     count = len(shapes)
     if count == 0:
         raise ValueError("out= was given, but this reduction leaves no array to write")
@@ -224,15 +264,19 @@ def check_out(
         raise ValueError(
             f"out= holds {len(outs)} array(s), but this call has {count} array result(s)"
         )
-    for array, shape in zip(outs, shapes, strict=True):
-        if array is not None:
-            _check_one_out(array, shape, dtype)
-    return outs
+    return tuple(
+        None if array is None else _checked_out(array, shape, dtype)
+        for array, shape in zip(outs, shapes, strict=True)
+    )
 
 
-def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"out= must be a NumPy array, got {type(array).__name__}")
+def _checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out= must be a NumPy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out= is a masked array, whose mask would stay; pass its .data")
+    # A subclass may say what it likes of its shape, and a matrix cannot be made flat.
+    array = np.asarray(out)
     if array.shape != shape:
         raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
     if array.dtype != dtype:
@@ -241,6 +285,15 @@ def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
         raise ValueError("out= is read-only; pass a writable array")
     if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
         raise ValueError("out= is a broadcast view: several elements share one place")
+    return array
+
+
+def as_given(out: Any, arrays: list[Array]) -> list[Any]:
+    """Return the caller's own objects, of subclasses of arrays too, or scalars for no axes."""
+    if out is None:
+        return [a if a.ndim else a[()] for a in arrays]
+    outs = out if isinstance(out, tuple) else (out,)
+    return [a if given is None else given for a, given in zip(arrays, outs, strict=True)]
 
 
 def overlap(array: Array, source: Array | None) -> bool:

@@ -43,7 +43,7 @@ IMPORTS: dict[str, tuple[set[str], set[str]]] = {
     ),
     "_warmup": ({"functional", "linear", "numpy"}, set()),
     "_validate": ({"numpy"}, set()),
-    "_config": ({"_interrupts"}, {"numba"}),
+    "_config": ({"_interrupts", "_validate"}, {"numba"}),
     "_interrupts": (set(), set()),
     "_engine": (
         {"_schedule", "_kernels", "_operands", "_stores", "_team", "_config", "_validate"}

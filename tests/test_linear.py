@@ -290,6 +290,19 @@ def test_errors(change: dict[str, Any], kind: type[Exception], text: str) -> Non
         fastbce.linear_bce_loss_gradient(**arguments | change)
 
 
+def test_other_forms_of_out(rng: np.random.Generator) -> None:
+    X, y, coef = draw(rng, (50, 3), "f8")
+    expected = fastbce.linear_bce_loss_gradient(X, y, coef)[1]
+    target = np.zeros(3)
+    for out in (target, (target,), target.view(np.memmap)):
+        target[:] = 0
+        given = out[0] if isinstance(out, tuple) else out
+        assert fastbce.linear_bce_loss_gradient(X, y, coef, out=out)[1] is given  # type: ignore[arg-type]
+        assert same_bits(target, expected)
+    none: Any = (None,)
+    assert same_bits(fastbce.linear_bce_loss_gradient(X, y, coef, out=none)[1], expected)
+
+
 def test_out_may_not_overlap_x() -> None:
     X = np.ones((4, 2))
     with pytest.raises(ValueError, match="overlaps"):

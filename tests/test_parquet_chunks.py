@@ -15,7 +15,7 @@ pa = pytest.importorskip("pyarrow", reason="reads Parquet")
 
 from pyarrow import parquet
 
-from fastbce._chunks import Survey, checked, encode, survey_of
+from fastbce.linear_model.survey import Survey, checked, encode, survey_of
 from fastbce.linear_model import LogisticRegression
 from fastbce.streaming import ArrayChunks, ParquetChunks
 
