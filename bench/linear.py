@@ -19,10 +19,10 @@ from sklearn.linear_model._linear_loss import LinearModelLoss
 from threadpoolctl import threadpool_limits
 
 import fastbce
-from fastbce._cache import OPTIONS
+from fastbce._engine.team import sharing
+from fastbce._engine.workers import crew
+from fastbce._kernels.compile import OPTIONS
 from fastbce._machine import machine_line
-from fastbce._schedule import crew
-from fastbce._team import sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,8 @@
 """What writing results past the caches brings: ``python bench/stores.py``.
 
 Milliseconds of a call on all threads, results reused, stored the ordinary way and past the caches,
-in turns. From ``FAR`` bytes of scores on (``fastbce/_engine.py``) fastbce takes the faster way.
+in turns. From ``FAR`` bytes of scores on (``fastbce/_engine/elementwise.py``) fastbce takes the
+faster way.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 import fastbce
-from fastbce import _engine
+from fastbce._engine import elementwise as _engine
 from fastbce._machine import machine_line
 from fastbce.bench.operations import OPERATIONS, Data
 

@@ -1,6 +1,6 @@
 """Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
 
-from ._config import get_num_threads, set_backend, set_num_threads, use_backend
+from ._backends import get_num_threads, set_backend, set_num_threads, use_backend
 from ._warmup import warmup
 from .functional import (
     bce_gradient,

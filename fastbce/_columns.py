@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from ._validate import Array
+from ._inputs import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._validate import Array
+from ._inputs import Array
 
 
 class Gram(NamedTuple):

@@ -8,7 +8,7 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from fastbce._config import BROKEN, active_backend, get_num_threads
+from fastbce._backends import BROKEN, active_backend, get_num_threads
 
 
 def _cpuinfo() -> list[dict[str, str]]:
@@ -76,17 +76,18 @@ def kernel_state() -> str:
         compile, ``"not available"`` without a working Numba.
     """
     try:
-        from fastbce import _cache, _kernels
+        from fastbce._kernels import compile as cache
+        from fastbce._kernels import elementwise
     except BROKEN:
         return "not available"
-    stamp = _cache.source_stamp()
+    stamp = cache.source_stamp()
     directories = {
         Path(kernel.stats.cache_path)
-        for kernel in vars(_kernels).values()
+        for kernel in vars(elementwise).values()
         if getattr(getattr(kernel, "stats", None), "cache_path", None)
     }
     current = any(
-        next(directory.glob(f"_kernels.*.{stamp}.*.nbc"), None) for directory in directories
+        next(directory.glob(f"elementwise.*.{stamp}.*.nbc"), None) for directory in directories
     )
     return "cached" if current else "cold"
 

@@ -15,10 +15,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _reference
-from ._config import BROKEN, active_backend, fall_back_to_numpy
-from ._interrupts import held_back
-from ._validate import (
+from ._backends import BROKEN, active_backend, fall_back_to_numpy
+from ._inputs import (
     Array,
     as_array,
     as_given,
@@ -36,6 +34,8 @@ from ._validate import (
     raise_first_bad_label,
     refuse_later_options,
 )
+from ._interrupts import held_back
+from ._reference import elementwise as _reference
 
 __all__ = [
     "bce_gradient",
@@ -61,7 +61,7 @@ def _backend() -> ModuleType:
     if _engine is None:
         try:
             with held_back():
-                from . import _engine as engine
+                from ._engine import elementwise as engine
         except BROKEN as error:
             fall_back_to_numpy(error)
             return _reference

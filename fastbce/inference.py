@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.special import chdtrc, ndtr, ndtri
 
-from ._validate import Array
+from ._inputs import Array
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,11 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _linear_reference
-from ._config import BROKEN, active_backend, fall_back_to_numpy
-from ._interrupts import held_back
-from ._linear_options import Gram
-from ._validate import (
+from ._backends import BROKEN, active_backend, fall_back_to_numpy
+from ._inputs import (
     Array,
     as_array,
     as_given,
@@ -22,6 +19,9 @@ from ._validate import (
     float_dtypes,
     overlaps,
 )
+from ._interrupts import held_back
+from ._linear_options import Gram
+from ._reference import linear as _linear_reference
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
 
@@ -36,7 +36,7 @@ def linear_backend() -> ModuleType:
     if _engine is None:
         try:
             with held_back():
-                from . import _linear
+                from ._engine import linear as _linear
         except BROKEN as error:
             fall_back_to_numpy(error)
             return _linear_reference

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._columns import Advice, Column, as_known, index_of_pandas, inexact
-from ._validate import Array
+from ._inputs import Array
 
 if TYPE_CHECKING:
     import pyarrow as pa

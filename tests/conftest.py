@@ -14,7 +14,7 @@ from cases import BACKENDS
 from hypothesis import HealthCheck, settings
 
 import fastbce
-from fastbce import _config
+from fastbce import _backends
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,8 +56,8 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture
 def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the process's backend and thread count, and what the environment says of them."""
-    monkeypatch.setattr(_config, "_default_backend", None)
-    monkeypatch.setattr(_config, "_num_threads", None)
+    monkeypatch.setattr(_backends, "_default_backend", None)
+    monkeypatch.setattr(_backends, "_num_threads", None)
     monkeypatch.delenv("FASTBCE_BACKEND", raising=False)
     for library in ("FASTBCE", "NUMBA", "OMP"):
         monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)

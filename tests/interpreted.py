@@ -1,7 +1,7 @@
 """Check the kernels as plain Python: run with ``NUMBA_DISABLE_JIT=1``, as test_interpreted does.
 
 Here every line of a kernel counts for coverage, and a mutated kernel is checked in a second
-(tests/mutations.py). Results are held against long double; every strip, lane and row boundary is
+(tools/mutations.py). Results are held against long double; every strip, lane and row boundary is
 crossed by making lanes and strips small.
 """
 
@@ -14,7 +14,8 @@ import numpy as np
 from numba import config
 
 import fastbce
-from fastbce import _engine, _kernels
+from fastbce._engine import elementwise as _engine
+from fastbce._kernels import elementwise as _kernels
 
 Array = Any
 SPECIAL = [0.0, -0.0, 1e-30, -1e-3, 37, -37, 88, -88, -100, -103, 104, -700, 710, -746, 1e30]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numba import config
 
-from fastbce import _vectors
+from fastbce._kernels import vectors as _vectors
 
 Array = Any
 
@@ -57,7 +57,8 @@ def main() -> None:
     stand_in()
     from test_linear import check, draw
 
-    from fastbce import _linear, linear
+    from fastbce import linear
+    from fastbce._engine import linear as _linear
 
     linear._engine = _linear
     assert linear.linear_backend() is _linear

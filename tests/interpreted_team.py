@@ -11,7 +11,7 @@ from ctypes import c_int64
 import numpy as np
 from numba import config
 
-from fastbce import _team as t
+from fastbce._engine import team as t
 
 
 def load(address: int) -> int:

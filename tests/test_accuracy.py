@@ -17,7 +17,7 @@ from checks import FAMILIES, assert_close, both_dtypes, both_families, same_bits
 from worst_errors import SAMPLES, SWEPT, bit_patterns, errors_of, sweep, too_large
 
 import fastbce
-from fastbce import _kernels
+from fastbce._kernels import elementwise as _kernels
 
 NAN, INF = math.nan, math.inf
 every_family = pytest.mark.parametrize("case", SWEPT, ids=lambda case: case.kind)

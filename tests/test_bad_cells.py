@@ -26,7 +26,7 @@ from pyarrow import feather, parquet
 import fastbce
 from fastbce import cli
 from fastbce._columns import inexact
-from fastbce.tables import TableError, design, learn_features, read_table, target_of
+from fastbce.cli.tables import TableError, design, learn_features, read_table, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

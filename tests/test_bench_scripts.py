@@ -64,7 +64,7 @@ def test_handover(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 
 
 def test_stores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    from fastbce import _engine
+    from fastbce._engine import elementwise as _engine
 
     # The script sets these; noted here, they are put back after the test.
     monkeypatch.setattr(_engine, "FAR", _engine.FAR)

@@ -21,7 +21,7 @@ with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     import fastbce
     values = fastbce.sigmoid(np.array([0.0, 3.0, -3.0], np.float32))
-from fastbce import _kernels
+from fastbce._kernels import elementwise as _kernels
 loaded = sum(_kernels.sigmoid_block.stats.cache_hits.values())
 print(values.tobytes().hex(), loaded, [str(w.message).partition('(')[0] for w in caught])
 """
@@ -46,7 +46,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.rglob("_kernels.sigmoid_block*.nbc"))
+    return sorted(directory.rglob("elementwise.sigmoid_block*.nbc"))
 
 
 def _truncate(path: Path) -> None:
@@ -102,7 +102,7 @@ caching.CacheImpl._locator_classes = []
 def test_changed_sources_are_compiled_anew(run: Run, tmp_path: Path) -> None:
     fresh = run()
     prelude = """
-import fastbce._cache as cache
+import fastbce._kernels.compile as cache
 cache._stamp = "0" * 16
 """
     assert run(prelude) == fresh
@@ -121,7 +121,7 @@ def copy(tmp_path: Path) -> Path:
 
 def test_an_upgrade_in_place_runs_the_new_code(copy: Path, run: Run) -> None:
     """A helper changes in a file of the same time and size; the cache is that of the old one."""
-    source = copy / "fastbce" / "_kernels.py"
+    source = copy / "fastbce" / "_kernels" / "elementwise.py"
     path = {"PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     before, old = source.stat(), source.read_text(encoding="utf-8")
     fresh = run(**path)

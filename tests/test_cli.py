@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import os
 import subprocess
 import sys
@@ -11,12 +12,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastbce
-from fastbce import _config, _machine, cli
+from fastbce import _backends, _machine, cli
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from pathlib import Path
+
+# The package's attribute of this name is the function.
+PROGRAM = importlib.import_module("fastbce.cli.main")
 
 
 @pytest.fixture
@@ -27,9 +31,9 @@ def demo_that(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None
         def run(arguments: argparse.Namespace) -> int:
             raise error
 
-        demo, *others = cli.COMMANDS
+        demo, *others = PROGRAM.COMMANDS
         assert demo.name == "demo"
-        monkeypatch.setattr(cli, "COMMANDS", (dataclasses.replace(demo, run=run), *others))
+        monkeypatch.setattr(PROGRAM, "COMMANDS", (dataclasses.replace(demo, run=run), *others))
 
     return install
 
@@ -97,7 +101,7 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    assert all(command.name in text for command in cli.COMMANDS)
+    assert all(command.name in text for command in PROGRAM.COMMANDS)
 
 
 @pytest.mark.parametrize("argv", [[], ["nonsense"], ["info", "extra"], ["demo", "--plot-dir"]])
@@ -128,7 +132,7 @@ def test_bad_environment_is_one_line_and_exits_2(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(_config, cached, None)
+    monkeypatch.setattr(_backends, cached, None)
     monkeypatch.setenv(variable, "nonsense")
     assert cli.main(["info"]) == 2
     line = one_line(capsys.readouterr().err)

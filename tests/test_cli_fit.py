@@ -17,10 +17,11 @@ for package in ("pyarrow", "sklearn", "matplotlib"):
 import pyarrow as pa
 from pyarrow import feather, parquet
 
-from fastbce import cli, tables
-from fastbce._model_file import load_model, write_whole
+from fastbce import cli
+from fastbce.cli import tables
+from fastbce.cli.model_file import load_model, write_whole
+from fastbce.cli.tables import Feature, TableError, read_table
 from fastbce.linear_model import LogisticRegression
-from fastbce.tables import Feature, TableError, read_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import fastbce
-from fastbce import _config
+from fastbce import _backends
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 @pytest.mark.usefixtures("fresh_settings")
 def test_numba_is_the_default() -> None:
-    assert _config.active_backend() == "numba"
+    assert _backends.active_backend() == "numba"
 
 
 @pytest.mark.usefixtures("fresh_settings")
 @pytest.mark.parametrize("name", ["numba", "numpy"])
 def test_backend_of_the_environment(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTBCE_BACKEND", name)
-    assert _config.active_backend() == name
+    assert _backends.active_backend() == name
 
 
 @pytest.mark.usefixtures("fresh_settings")
@@ -48,32 +48,32 @@ def test_unknown_backend_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
 def test_set_backend_beats_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FASTBCE_BACKEND", "numba")
     fastbce.set_backend("numpy")
-    assert _config.active_backend() == "numpy"
+    assert _backends.active_backend() == "numpy"
 
 
 @pytest.mark.usefixtures("fresh_settings")
 def test_set_backend_holds_in_every_thread() -> None:
     fastbce.set_backend("numpy")
     with ThreadPoolExecutor(1) as pool:
-        assert pool.submit(_config.active_backend).result() == "numpy"
+        assert pool.submit(_backends.active_backend).result() == "numpy"
 
 
 @pytest.mark.usefixtures("fresh_settings")
 def test_use_backend_nests_and_restores() -> None:
     fastbce.set_backend("numpy")
     with fastbce.use_backend("numba"):
-        assert _config.active_backend() == "numba"
+        assert _backends.active_backend() == "numba"
         with fastbce.use_backend("numpy"):
-            assert _config.active_backend() == "numpy"
-        assert _config.active_backend() == "numba"
-    assert _config.active_backend() == "numpy"
+            assert _backends.active_backend() == "numpy"
+        assert _backends.active_backend() == "numba"
+    assert _backends.active_backend() == "numpy"
 
 
 @pytest.mark.usefixtures("fresh_settings")
 def test_use_backend_restores_after_an_exception() -> None:
     with pytest.raises(KeyError), fastbce.use_backend("numpy"):
         raise KeyError
-    assert _config.active_backend() == "numba"
+    assert _backends.active_backend() == "numba"
 
 
 @pytest.mark.usefixtures("fresh_settings")
@@ -83,7 +83,7 @@ def test_use_backend_is_of_one_thread() -> None:
 
     def other() -> None:
         inside.wait(10)
-        seen.append(_config.active_backend())
+        seen.append(_backends.active_backend())
         with fastbce.use_backend("numba"):
             checked.set()
 
@@ -92,13 +92,14 @@ def test_use_backend_is_of_one_thread() -> None:
     with fastbce.use_backend("numpy"):
         inside.set()
         assert checked.wait(10)
-        assert _config.active_backend() == "numpy"
+        assert _backends.active_backend() == "numpy"
     thread.join()
     assert seen == ["numba"]
 
 
 def test_the_chosen_backend_computes(monkeypatch: pytest.MonkeyPatch) -> None:
-    from fastbce import _engine, _reference
+    from fastbce._engine import elementwise as _engine
+    from fastbce._reference import elementwise as _reference
 
     called = []
     for module in (_engine, _reference):
@@ -188,10 +189,10 @@ def test_the_warning_points_at_the_caller(python: Python) -> None:
 @pytest.mark.usefixtures("fresh_settings")
 def test_threads_from_first_to_last_source(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked_again() -> int:
-        monkeypatch.setattr(_config, "_num_threads", None)
+        monkeypatch.setattr(_backends, "_num_threads", None)
         return fastbce.get_num_threads()
 
-    monkeypatch.setattr(_config, "usable_cpus", lambda: 5)
+    monkeypatch.setattr(_backends, "usable_cpus", lambda: 5)
     assert asked_again() == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
     assert asked_again() == 4
@@ -225,7 +226,7 @@ def test_bad_thread_count_of_the_environment(
     ],
 )
 def test_what_openmp_is_told(value: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_config, "usable_cpus", lambda: 5)
+    monkeypatch.setattr(_backends, "usable_cpus", lambda: 5)
     monkeypatch.setenv("OMP_NUM_THREADS", value)
     assert fastbce.get_num_threads() == count
 
@@ -258,7 +259,7 @@ def test_quota_of_a_container(files: dict[str, str], quota: int | None, tmp_path
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    assert _config._cgroup_quota(tmp_path) == quota
+    assert _backends._cgroup_quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(
@@ -268,8 +269,8 @@ def test_usable_processors(
     mask: set[int], quota: int | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: mask, raising=False)
-    monkeypatch.setattr(_config, "_cgroup_quota", lambda: quota)
-    assert _config.usable_cpus() == count
+    monkeypatch.setattr(_backends, "_cgroup_quota", lambda: quota)
+    assert _backends.usable_cpus() == count
 
 
 @pytest.mark.parametrize("reported", [6, None])
@@ -278,8 +279,8 @@ def test_usable_processors_without_an_affinity_mask(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: reported)
-    monkeypatch.setattr(_config, "_cgroup_quota", lambda: None)
-    assert _config.usable_cpus() == (reported or 1)
+    monkeypatch.setattr(_backends, "_cgroup_quota", lambda: None)
+    assert _backends.usable_cpus() == (reported or 1)
 
 
 # --- warm-up ------------------------------------------------------------------------------------
@@ -288,7 +289,7 @@ def test_usable_processors_without_an_affinity_mask(
 def test_after_warmup_no_call_compiles(python: Python) -> None:
     script = """
 import numpy as np, fastbce
-from fastbce import _kernels
+from fastbce._kernels import elementwise as _kernels
 fastbce.warmup(verbose=True)
 count = lambda: sum(len(f.signatures) for f in vars(_kernels).values() if hasattr(f, "signatures"))
 before = count()
@@ -316,9 +317,9 @@ def test_after_warmup_no_linear_call_compiles(python: Python) -> None:
     script = """
 import sys, numpy as np, fastbce
 fastbce.warmup()
-assert "fastbce._linear" not in sys.modules, "the plain warm-up is to stay cheap"
+assert "fastbce._engine.linear" not in sys.modules, "the plain warm-up is to stay cheap"
 fastbce.warmup(linear=True)
-from fastbce import _linear_kernels as k
+from fastbce._kernels import linear as k
 count = lambda: len(k.linear_team.signatures)
 before = count()
 for dtype in (np.float32, np.float64):

@@ -18,11 +18,11 @@ pd = pytest.importorskip("pandas", reason="Dask's data frames are of pandas'")
 dd = pytest.importorskip("dask.dataframe", reason="the collections are Dask's")
 
 from fastbce import linear_model
+from fastbce.interop import dask as interop
+from fastbce.interop.dask import LogisticRegression
 from fastbce.linear_model.coordinates import Coordinates
 from fastbce.linear_model.objective import Objective
 from fastbce.linear_model.survey import survey_of
-from fastbce.interop import dask as interop
-from fastbce.interop.dask import LogisticRegression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,7 +22,7 @@ from fastbce.demo import (
     _training,
     breast_cancer,
     flights,
-    reference,
+    from_scratch,
     significance,
 )
 
@@ -171,7 +171,7 @@ def test_demo_opens_with_the_machine(
 
 
 def test_reference_classes_follow_their_formulas() -> None:
-    activation, loss = reference.Activation_Sigmoid(), reference.Loss_BinaryCrossentropy()
+    activation, loss = from_scratch.Activation_Sigmoid(), from_scratch.Loss_BinaryCrossentropy()
     activation.forward(np.array([[0.0, 2.0]]), True)
     np.testing.assert_allclose(activation.output, [[0.5, 1 / (1 + np.exp(-2))]])
     np.testing.assert_array_equal(activation.predictions(activation.output), [[0, 1]])

@@ -106,7 +106,7 @@ def test_fork_while_other_threads_are_in_kernels(python: Python) -> None:
 @needs_fork
 def test_fork_while_another_thread_compiles(python: Python, tmp_path: Path) -> None:
     script = """
-from fastbce import _engine  # imports Numba
+from fastbce._engine import elementwise  # imports Numba
 started = threading.Event()
 
 def compile_all():

@@ -13,7 +13,7 @@ from cases import Array
 from checks import same_bits
 
 import fastbce
-from fastbce.demo import reference
+from fastbce.demo import from_scratch as reference
 
 pytestmark = pytest.mark.usefixtures("backend")
 

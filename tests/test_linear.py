@@ -321,7 +321,7 @@ print(fastbce.linear_bce_loss_gradient(np.ones((3, 1)), [0, 1, 1], [0.0])[0])
 
 
 numba_only = pytest.mark.skipif(
-    linear.linear_backend().__name__ != "fastbce._linear", reason="looks at compiled kernels"
+    linear.linear_backend().__name__ != "fastbce._engine.linear", reason="looks at compiled kernels"
 )
 
 
@@ -340,7 +340,7 @@ numba_only = pytest.mark.skipif(
 def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
     from numba import njit
 
-    from fastbce import _linear_kernels
+    from fastbce._kernels import linear as _linear_kernels
 
     function = njit(error_model="numpy", _nrt=False)(  # type: ignore[call-overload]
         getattr(_linear_kernels, name).py_func

@@ -22,8 +22,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import fastbce
-from fastbce.linear_model import samples as _rows
 from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model import samples as _rows
 
 if TYPE_CHECKING:
     from cases import Array

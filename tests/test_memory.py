@@ -15,7 +15,8 @@ from cases import BY_NAME, FLOATS, LABEL_DTYPES, Array, Case
 from checks import FAMILIES, REDUCTIONS, options_for, same_bits
 
 import fastbce
-from fastbce import _engine, _kernels
+from fastbce._engine import elementwise as _engine
+from fastbce._kernels import elementwise as _kernels
 
 if TYPE_CHECKING:
     import subprocess

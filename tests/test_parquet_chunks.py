@@ -15,8 +15,8 @@ pa = pytest.importorskip("pyarrow", reason="reads Parquet")
 
 from pyarrow import parquet
 
-from fastbce.linear_model.survey import Survey, checked, encode, survey_of
 from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model.survey import Survey, checked, encode, survey_of
 from fastbce.streaming import ArrayChunks, ParquetChunks
 
 

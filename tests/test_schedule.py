@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from fastbce import _schedule
-from fastbce._schedule import LONG, SOON, grain_of, threads_for
+from fastbce._engine import workers as _schedule
+from fastbce._engine.workers import LONG, SOON, grain_of, threads_for
 
 LEAST = 1000
 

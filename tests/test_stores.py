@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import fastbce
-from fastbce import _engine, _stores
+from fastbce._engine import elementwise as _engine
+from fastbce._kernels import results as _stores
 
 Array = Any
 GUARD = 80  # elements before and behind a result, two lines and more

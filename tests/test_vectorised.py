@@ -25,7 +25,7 @@ COMPILE = """
 import json
 import numpy as np
 import fastbce
-from fastbce import _kernels
+from fastbce._kernels import elementwise as _kernels
 
 for dtype in (np.float32, np.float64):
     x = np.full((2, 3), 0.25, dtype)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import fastbce
-from fastbce._validate import Array
+from fastbce._inputs import Array
 
 Call = Callable[[], Any]
 

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastbce import _kernels as k
-from fastbce._cache import OPTIONS
-from fastbce._config import get_num_threads
-from fastbce._engine import share
-from fastbce._stores import fence, nearby, settle
-from fastbce._team import sharing
-from fastbce._validate import Array
+from fastbce._backends import get_num_threads
+from fastbce._engine.elementwise import share
+from fastbce._engine.team import sharing
+from fastbce._inputs import Array
+from fastbce._kernels import elementwise as k
+from fastbce._kernels.compile import OPTIONS
+from fastbce._kernels.results import fence, nearby, settle
 
 _twin = njit(nogil=True, **OPTIONS)
 

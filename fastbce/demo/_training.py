@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import fastbce
-from fastbce.demo import reference
+from fastbce.demo import from_scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -151,7 +151,7 @@ class Run:
 
 def reference_run(n_inputs: int, dtype: Any) -> Run:
     """Return an untrained network on the plain NumPy classes."""
-    head = SeparateHead(reference.Activation_Sigmoid(), reference.Loss_BinaryCrossentropy())
+    head = SeparateHead(from_scratch.Activation_Sigmoid(), from_scratch.Loss_BinaryCrossentropy())
     return Run("plain NumPy", head, Layer_Dense(n_inputs, 1, dtype))
 
 

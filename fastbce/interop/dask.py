@@ -21,8 +21,8 @@ from dask.delayed import Delayed, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from fastbce import linear_model
-from fastbce._config import one_thread
-from fastbce._validate import Array
+from fastbce._backends import one_thread
+from fastbce._inputs import Array
 from fastbce.linear_model.samples import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
 from fastbce.linear_model.survey import Chunked, Header, Survey, checked, survey_of
 

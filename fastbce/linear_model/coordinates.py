@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._linear_options import Frame
+from fastbce._linear_options import Frame
 
 if TYPE_CHECKING:
-    from .._validate import Array
+    from fastbce._inputs import Array
+
     from .samples import Rows
 
 # Rows that tell where columns lie: 0.3 ms for 30 columns.
@@ -75,9 +76,7 @@ class Coordinates:
     def raw(self, theta: Array) -> Array:
         """Return the parameters in the user's coordinates."""
         intercept, coef = self.split(theta)
-        return (
-            np.concatenate([[intercept - coef @ self.center], coef]) if self.intercept else coef
-        )
+        return np.concatenate([[intercept - coef @ self.center], coef]) if self.intercept else coef
 
     def penalty(self, precision: Array) -> Array:
         """Return a diagonal precision in these coordinates, of one in the user's."""

@@ -16,7 +16,8 @@ import numpy as np
 from scipy import linalg
 
 if TYPE_CHECKING:
-    from .._validate import Array
+    from fastbce._inputs import Array
+
     from .objective import Objective
 
 EPS = float(np.finfo(np.float64).eps)

@@ -13,10 +13,11 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from .. import functional
-from .._linear_options import Gram
-from .._validate import Array
-from ..inference import COV_TYPES, InferenceError, LogitResult
+from fastbce import functional
+from fastbce._inputs import Array
+from fastbce._linear_options import Gram
+from fastbce.inference import COV_TYPES, InferenceError, LogitResult
+
 from .coordinates import Coordinates, coordinates_of, parts
 from .infer import infer
 from .messages import warn
@@ -36,7 +37,8 @@ INTERCEPT_PRECISION = 0.01
 # Squares of larger numbers are near the end of float64.
 LARGE = 1e150
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def _all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
@@ -44,7 +46,7 @@ def _all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(method)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        state: dict[str, Any] = vars(args[0])
+        state: dict[str, Any] = args[0].__dict__
         before = dict(state)
         try:
             with np.errstate(all="ignore"):
@@ -345,7 +347,10 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for name in ("fit_intercept", "warm_start"):
             value = getattr(self, name)
             if not isinstance(value, bool | np.bool_):
-                raise ValueError(f"{name} must be True or False, got {value!r}")
+                # As scikit-learn's own estimators do for a parameter of a wrong type.
+                raise ValueError(  # noqa: TRY004
+                    f"{name} must be True or False, got {value!r}"
+                )
         if self.solver not in SOLVERS:
             raise ValueError(f"unknown solver {self.solver!r}; choose one of {list(SOLVERS)}")
         if self.cov_type not in COV_TYPES:
@@ -444,7 +449,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _start(self, columns: int) -> Array:
         """Return the parameters to start from, in the user's coordinates."""
         if not self.warm_start or not hasattr(self, "coef_"):
-            return np.zeros(columns + bool(self.fit_intercept))
+            zeros: Array = np.zeros(columns + bool(self.fit_intercept))
+            return zeros
         coef = np.asarray(self.coef_, np.float64)
         if coef.shape != (1, columns):
             raise ValueError(
@@ -459,7 +465,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "warm_start=True, but coef_ and intercept_ hold NaN or infinity; set "
                 "warm_start=False to start from 0"
             )
-        return start
+        return np.asarray(start)
 
     def _store(self, theta: Array) -> None:
         coef = theta[1:] if self.fit_intercept else theta

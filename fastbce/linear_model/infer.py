@@ -8,7 +8,8 @@ import numpy as np
 from scipy.special import xlogy
 from sklearn.exceptions import ConvergenceWarning
 
-from ..inference import InferenceError, LogitResult
+from fastbce.inference import InferenceError, LogitResult
+
 from . import separation
 from .messages import warn
 from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
@@ -16,7 +17,6 @@ from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._validate import Array
     from .objective import Objective
 
 # A standard error of so many logits, for a change that moves logits by 1 (root mean square), says
@@ -80,9 +80,7 @@ def infer(
     return _result(objective, peak, names, cov_type)
 
 
-def _result(
-    objective: Objective, peak: Peak, names: Sequence[str], cov_type: str
-) -> LogitResult:
+def _result(objective: Objective, peak: Peak, names: Sequence[str], cov_type: str) -> LogitResult:
     """Return the inference at a checked maximum, in the user's coordinates."""
     matrix, root = objective.coordinates.matrix, peak.inverse.root
     if cov_type == "nonrobust":

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._linear_options import Frame, Gram
-from ..linear import linear_backend
-from .coordinates import Coordinates, parts
+from fastbce._linear_options import Frame, Gram
+from fastbce.linear import linear_backend
+
+from .coordinates import Coordinates, coordinates_of, parts
 
 if TYPE_CHECKING:
-    from .._validate import Array
+    from fastbce._inputs import Array
+
     from .samples import Rows
 
 FLOAT64 = np.dtype(np.float64)
@@ -85,6 +87,13 @@ class Objective:
         return self.rows.reduce(
             partial(_projected, coordinates=self.coordinates, theta=theta, basis=basis, of=of)
         )[0]
+
+
+def likelihood_of(rows: Rows, *, intercept: bool = True) -> Objective:
+    """Return the objective without a penalty."""
+    coordinates = coordinates_of(rows, intercept)
+    none = np.zeros(coordinates.size)
+    return Objective(rows, coordinates, none, none)
 
 
 def _sums(

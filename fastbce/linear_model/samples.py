@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .._validate import Array
+from fastbce._inputs import Array
 
 T = TypeVar("T")
 

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.optimize import linprog
 
-from ..inference import InferenceError
+from fastbce.inference import InferenceError
+
 from .coordinates import Coordinates, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .._validate import Array
+    from fastbce._inputs import Array
+
     from .objective import Objective
     from .solvers import Peak
 
@@ -308,7 +310,7 @@ def _support(direction: Array, first: int) -> Array:
     size = np.abs(direction)
     size[:first] = 0.0
     order = np.argsort(size, kind="stable")
-    return order[size[order] > ABSENT * size.max()]
+    return np.asarray(order[size[order] > ABSENT * size.max()])
 
 
 def _smallest(program: _Program, direction: Array) -> Array:
@@ -340,12 +342,12 @@ def _dependence(objective: Objective, null: Array, names: Sequence[str]) -> Infe
     names = names[first:]
     extent = objective.rows.reduce(_extents, _wider)
     least, most = extent.least.min(axis=0), extent.most.max(axis=0)
-    constant = np.flatnonzero((least == most) & ((least == 0) | bool(first)))
+    constant = [int(i) for i in np.flatnonzero((least == most) & ((least == 0) | bool(first)))]
     effects = null[:, first:].copy()
     effects[:, constant] = 0.0
     groups = _groups(effects)
     advice = []
-    if len(constant):
+    if constant:
         advice.append(f"leave out {_listed([names[i] for i in constant])} (constant)")
     if groups:
         listed = [_listed([names[i] for i in group]) for group in groups[:MOST_NAMED]]
@@ -368,7 +370,7 @@ def _groups(effects: Array) -> list[list[int]]:
         if not size.size or not size.max() > 1e-6:
             break
         # The clearest dependency that is left (Gauss-Jordan elimination with row exchange).
-        best, pivot = np.unravel_index(np.argmax(size), size.shape)
+        best, pivot = divmod(int(np.argmax(size)), size.shape[1])
         effects[[row, row + best]] = effects[[row + best, row]]
         free[pivot] = False
         effects[row] /= effects[row, pivot]

@@ -18,7 +18,8 @@ from .curvature import EPS, Inverse, inverse_of, refined
 from .objective import FLOAT64
 
 if TYPE_CHECKING:
-    from .._validate import Array
+    from fastbce._inputs import Array
+
     from .objective import Objective
 
 # Columns up to which Hessians are evaluated: one of 4096 takes 128 MiB, and partial sums of it four
@@ -232,7 +233,9 @@ def lbfgs_finished(objective: Objective, theta: Array, tol: float, max_iter: int
     end = finish(objective, found.theta, tol, MOST_EXTRA)
     end.iterations += found.iterations
     if end.reason == "max_iter was reached":
-        end.reason = f"L-BFGS ended far from the minimum, and {MOST_EXTRA} Newton steps did not help"
+        end.reason = (
+            f"L-BFGS ended far from the minimum, and {MOST_EXTRA} Newton steps did not help"
+        )
     return end
 
 
@@ -247,7 +250,7 @@ def _newton_cg(objective: Objective, theta: Array, tol: float, max_iter: int) ->
             if not length:
                 return np.zeros_like(vector)
             small = np.sqrt(EPS) * (1 + float(np.linalg.norm(at))) / length
-            return (objective(at + small * vector)[1] - there) / small
+            return np.asarray((objective(at + small * vector)[1] - there) / small)
 
         operator = LinearOperator((size, size), matvec=times, dtype=FLOAT64)
         step, _ = cg(operator, gradient, rtol=1e-2, maxiter=CG_STEPS)

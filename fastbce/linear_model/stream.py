@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from .._validate import Array
+from fastbce._inputs import Array
+
 from .coordinates import sample_size
 from .samples import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
 from .survey import Chunked, Header, Survey, checked, survey_of
@@ -117,7 +118,7 @@ def first_pass(source: Any) -> tuple[Survey, _Kept]:
 
 @dataclass(frozen=True)
 class Stream(Chunked):
-    """See :class:`fastbce.linear_model.samples.Rows`: a source that is read from the start for each result."""
+    """Samples of a source that is read from the start for each result."""
 
     source: Any
     kept: _Kept

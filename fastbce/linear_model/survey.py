@@ -11,7 +11,7 @@ from sklearn.utils import check_array, check_consistent_length, check_X_y, colum
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _get_feature_names, check_non_negative
 
-from .._validate import Array
+from fastbce._inputs import Array
 
 FLOATS = (np.float64, np.float32)
 LABELS_AT_ONCE = 1 << 16

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastbce
-from fastbce._model_file import write_whole
+from fastbce.cli.model_file import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from fastbce._validate import Array
+    from fastbce._inputs import Array
     from fastbce.inference import LogitResult
 
 MOST_BARS = 30

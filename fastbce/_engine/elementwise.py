@@ -16,13 +16,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _kernels as k
-from ._config import get_num_threads
-from ._operands import Flat, as_bits, cut_flat, mismatch, operands
-from ._schedule import crew, grain_of, threads_for
-from ._stores import PLACES, SUPPORTED
-from ._team import APART
-from ._validate import Array
+from fastbce._backends import get_num_threads
+from fastbce._inputs import Array
+from fastbce._kernels import elementwise as k
+from fastbce._kernels.results import PLACES, SUPPORTED
+
+from .operands import Flat, as_bits, cut_flat, mismatch, operands
+from .team import APART
+from .workers import crew, grain_of, threads_for
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
 # operations, a few multiplications an element, need more.
@@ -53,7 +54,7 @@ def _threads(size: int, least: int) -> int:
 
 
 def _spaces(threads: int, dtype: Any) -> Array:
-    """Return the spaces of the threads: see :mod:`._stores`."""
+    """Return the spaces of the threads: see :mod:`fastbce._kernels.results`."""
     # Room for the rest of a line before a block, and between threads.
     return np.empty((threads, PLACES, k.SPACE + 2 * APART), dtype)
 
@@ -244,7 +245,7 @@ def sigmoid(
     aliased: bool = False,
     given: bool = False,
 ) -> None:
-    """See :func:`fastbce._reference.sigmoid`."""
+    """See :func:`fastbce._reference.elementwise.sigmoid`."""
     if plain:
         if x.ndim > 1:
             x, out = x.ravel(), out.ravel()
@@ -279,7 +280,7 @@ def sigmoid_backward(
     aliased: bool = False,
     given: bool = False,
 ) -> None:
-    """See :func:`fastbce._reference.sigmoid_backward`."""
+    """See :func:`fastbce._reference.elementwise.sigmoid_backward`."""
     if plain:
         if output.ndim > 1:
             dvalues, output, out = dvalues.ravel(), output.ravel(), out.ravel()
@@ -322,7 +323,7 @@ def clipped(
     aliased: bool = False,
     given: bool = False,
 ) -> float | None:
-    """See :func:`fastbce._reference.clipped`."""
+    """See :func:`fastbce._reference.elementwise.clipped`."""
     options = (bounds, scale, faults)
     scores = (y_pred, y_true, weight)
     flags = (total, samples, plain, aliased, given)
@@ -345,7 +346,7 @@ def logits(
     aliased: bool = False,
     given: bool = False,
 ) -> float | None:
-    """See :func:`fastbce._reference.logits`."""
+    """See :func:`fastbce._reference.elementwise.logits`."""
     options = (scale, faults)
     scores = (logits, y_true, weight)
     flags = (total, samples, plain, aliased, given)

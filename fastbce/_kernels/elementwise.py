@@ -13,7 +13,7 @@ of the element's own type; ``range(x.size)`` without a start. What keeps the bit
 position, length and vector width: each multiply-add that is fused is written so, there is no
 fastmath, and sums run in ``LANES`` fixed lanes instead of the vector unit's.
 
-Constants marked * come from ``docs/coefficients.py``, which prints them with their errors.
+Constants marked * come from ``tools/coefficients.py``, which prints them with their errors.
 """
 
 from __future__ import annotations
@@ -25,17 +25,18 @@ import numpy as np
 from numba import njit, types
 from numba.extending import intrinsic, overload
 
-from ._cache import OPTIONS
-from ._cache import kernel as block
-from ._stores import fence, nearby, settle
-from ._team import APART, cut, sharing
+from fastbce._engine.team import APART, cut, sharing
+
+from .compile import OPTIONS
+from .compile import kernel as block
+from .results import fence, nearby, settle
 
 # Running sums kept side by side, 2-4 KiB: twice as many leave the first-level cache too little
 # room for the streams (float64 logits loss and gradient: 1.17 ns an element against 1.09).
 LANES = 512
 TERMS = 32  # terms of each lane between two logarithms of the lanes' products
 STRIP = TERMS * LANES
-# Elements of a result on their way past the caches (see _stores): many at a time keep the loads
+# Elements of a result on their way past the caches (see results): many at a time keep the loads
 # waiting, a few cost more instructions. Losses, gradients and Hessians of 2 x 10^7 float64 on two
 # threads: 12.4 ms with 128, 12.8 with 256, 14.0 with 512, their arithmetic 11.0, 9.0 and 8.3.
 SPACE = 256
@@ -507,7 +508,7 @@ def logits_block(
 
 
 # --- runs: loops over arrays of any length -------------------------------------------------------
-# `index` names this thread's spaces (see _stores), `first` the number of the first element.
+# `index` names this thread's spaces (see results), `first` the number of the first element.
 
 
 @point

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import Array
+from fastbce._inputs import Array
 
 
 def _softplus_terms(logits: Array, dtype: np.dtype[Any]) -> tuple[Array, Array]:

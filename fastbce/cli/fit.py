@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import fastbce
-from fastbce._fit_plots import calibration, draw
-from fastbce._model_file import Model, load_model, write_whole
-from fastbce.tables import (
+from fastbce.cli.model_file import Model, load_model, write_whole
+from fastbce.cli.plots import calibration, draw
+from fastbce.cli.tables import (
     Feature,
     Label,
     Table,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fastbce._validate import Array
+    from fastbce._inputs import Array
 
 ROWS_AT_ONCE = 1 << 16
 SHOWN_LEVELS = 5

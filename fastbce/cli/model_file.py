@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ._validate import Array
-from .tables import Feature, Label, TableError
+from fastbce._inputs import Array
+from fastbce.cli.tables import Feature, Label, TableError
 
 FORMAT = "fastbce logistic regression"
 SCHEMA = 1

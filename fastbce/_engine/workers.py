@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ._team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
+from .team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
 
 # Seconds between the starts of two calls of which the second closely follows the first.
 SOON = 200e-6

@@ -1,6 +1,6 @@
 """Break the kernels on purpose, one change at a time, and see that the tests notice each.
 
-``python tests/mutations.py`` copies the package, applies each mutation to the copy and runs
+``python tools/mutations.py`` copies the package, applies each mutation to the copy and runs
 tests/interpreted.py on it; it prints what survived and exits with 1 if anything did.
 """
 
@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-HERE = Path(__file__).parent
-PACKAGE = HERE.parent / "fastbce"
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "fastbce"
 
-# (what is broken, text in _kernels.py, its replacement)
+# (what is broken, text in _kernels/elementwise.py, its replacement)
 MUTATIONS = (
     ("an exponential coefficient", "E2_32 = np.float32(0.0416", "E2_32 = np.float32(0.0426"),
     ("a float64 coefficient", "E6_64 = 2.4801", "E6_64 = 2.4901"),
@@ -98,7 +98,7 @@ MUTATIONS = (
 )
 
 
-# The same in _stores.py.
+# The same in _kernels/results.py.
 STORE_MUTATIONS = (
     ("a line that two blocks share", "_copy_line(space, i, space, 0)", "pass"),
     ("the first elements of a result", "if start == first and shift > 0:", "if False:"),
@@ -116,7 +116,7 @@ def survives(name: str, source: str) -> bool:
         (copy / name).write_text(source, encoding="utf-8")
         environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "PYTHONPATH": directory}
         done = subprocess.run(
-            [sys.executable, str(HERE / "interpreted.py")],
+            [sys.executable, str(ROOT / "tests" / "interpreted.py")],
             env=environment,
             capture_output=True,
             cwd=directory,
@@ -129,7 +129,10 @@ def survives(name: str, source: str) -> bool:
 def main() -> int:
     """Apply every mutation; print and count the survivors."""
     failed = 0
-    for name, mutations in (("_kernels.py", MUTATIONS), ("_stores.py", STORE_MUTATIONS)):
+    for name, mutations in (
+        ("_kernels/elementwise.py", MUTATIONS),
+        ("_kernels/results.py", STORE_MUTATIONS),
+    ):
         source = (PACKAGE / name).read_text(encoding="utf-8")
         if not survives(name, source):
             print(f"{name} fails without a mutation")

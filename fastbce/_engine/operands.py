@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _kernels as k
-from ._validate import Array, overlap
+from fastbce._inputs import Array, overlap
+from fastbce._kernels import elementwise as k
 
 # A flat array, None where it is absent, or True for the first input written over.
 Flat = Any

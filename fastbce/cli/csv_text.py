@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ._columns import TableError, place
+from fastbce._columns import TableError, place
 
 MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with

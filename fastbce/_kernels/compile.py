@@ -22,16 +22,12 @@ import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
 
-from ._interrupts import held_back
+from fastbce._interrupts import held_back
 
 # The files whose code is compiled into the kernels: a change in any of them makes all stale.
 SOURCES = (
-    "_cache.py",
-    "_kernels.py",
-    "_linear_kernels.py",
-    "_stores.py",
-    "_team.py",
-    "_vectors.py",
+    *sorted(Path(__file__).parent.glob("*.py")),
+    Path(__file__).parent.parent / "_engine" / "team.py",
 )
 
 # Division is IEEE division: a test for zero before each would keep loops scalar. Arrays are not
@@ -51,11 +47,8 @@ def _digest(data: bytes) -> bytes:
 
 def source_stamp() -> str:
     """Return a digest of the kernels' sources and of Numba's version."""
-    package = Path(__file__).parent
     parts = [numba.__version__.encode()]
-    parts += [
-        _digest((package / name).read_bytes()) for name in SOURCES if (package / name).exists()
-    ]
+    parts += [_digest(path.read_bytes()) for path in SOURCES]
     return _digest(b"".join(parts)).hex()[:16]
 
 

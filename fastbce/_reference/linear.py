@@ -1,6 +1,6 @@
 """The linear pass in NumPy, one formula after another: the oracle and the ``"numpy"`` backend.
 
-It has the signature of :mod:`fastbce._linear`, and works on some thousand rows at a time.
+It has the signature of :mod:`fastbce._engine.linear`, and works on some thousand rows at a time.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ._linear_options import Frame, Gram
-from ._validate import Array
+from fastbce._inputs import Array
+from fastbce._linear_options import Frame, Gram
 
 ROWS_ELEMENTS = 1 << 18
 

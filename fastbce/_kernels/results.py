@@ -25,7 +25,7 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from ._cache import OPTIONS
+from .compile import OPTIONS
 
 PLACES = 3  # results of one loop at most: losses, gradient, Hessian
 LINE = 64  # bytes
@@ -52,7 +52,7 @@ def nearby(target: Any, spaces: Any, index: int, place: int, start: int, stop: i
 
 @intrinsic
 def _nearby_compiled(typing_context, target, spaces, index, place, start, stop):
-    # Not written in Python for the same reason as _team.cut.
+    # Not written in Python for the same reason as team.cut.
     def generate(context, builder, signature, args):
         if not isinstance(target, types.Array):
             return args[0]

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._columns import Advice, Column, TableError, as_known, index_of_pandas
-from ._csv_text import check_csv, check_utf8
-from ._validate import Array
+from fastbce._columns import Advice, Column, TableError, as_known, index_of_pandas
+from fastbce._inputs import Array
+
+from .csv_text import check_csv, check_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -1,6 +1,6 @@
 """Write docs/instructions.md: instructions of the kernels' main loops, counted in the assembly.
 
-``python tests/instructions.py`` compiles the kernels anew for this processor and counts, for each
+``python tools/instructions.py`` compiles the kernels anew for this processor and counts, for each
 loop, the instructions of its packed body and the elements that one turn of it handles. The counts
 depend on the compiler and the processor's features, and on nothing else.
 """
@@ -17,13 +17,15 @@ from pathlib import Path
 
 import llvmlite.binding
 import numba
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from test_vectorised import COMPILE, INTEGER_LOOPS, PACKED, PACKED_INTEGER, innermost_loops
 
 TARGET = Path(__file__).parent.parent / "docs" / "instructions.md"
 BITS = {"x": 128, "y": 256, "z": 512}
 HEAD = """# Instructions of the main loops
 
-Written by `python tests/instructions.py` for {cpu} with Numba {numba} (LLVM {llvm}). One row for
+Written by `python tools/instructions.py` for {cpu} with Numba {numba} (LLVM {llvm}). One row for
 each compiled combination of dtype, labels, weights and results; `elements` are those of one turn.
 
 | loop | arguments | instructions | elements | a vector of 64 bytes |

@@ -1,6 +1,6 @@
 """The points at which accuracy is checked, and the largest errors found at very many of them.
 
-    python tests/worst_errors.py
+    python tools/worst_errors.py
 
 goes through all 2^32 float32 numbers and 10^9 float64 ones for each family, on all processors, and
 prints a table: tens of minutes. It fails where an error is larger than `cases.MAX_ULP` allows.
@@ -15,9 +15,12 @@ import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from cases import BY_NAME, EPS, Array, Case
 from checks import FAMILIES, ulps
 

@@ -184,8 +184,8 @@ def _predict_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run_fit(arguments: argparse.Namespace) -> int:
-    from fastbce._cli_fit import run_fit
-    from fastbce.tables import TableError
+    from fastbce.cli.fit import run_fit
+    from fastbce.cli.tables import TableError
 
     try:
         run_fit(arguments)
@@ -195,8 +195,8 @@ def _run_fit(arguments: argparse.Namespace) -> int:
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
-    from fastbce._cli_fit import run_predict
-    from fastbce.tables import TableError
+    from fastbce.cli.fit import run_predict
+    from fastbce.cli.tables import TableError
 
     try:
         run_predict(arguments)
@@ -252,7 +252,7 @@ COMMANDS = (
 
 def _check_settings() -> None:
     """Turn a bad environment variable into a line of its own, before any work is done."""
-    from fastbce._config import active_backend, get_num_threads
+    from fastbce._backends import active_backend, get_num_threads
 
     try:
         active_backend()

@@ -1,7 +1,7 @@
 """Recompute the polynomial coefficients of the kernels, with the error each one claims.
 
-``python docs/coefficients.py`` prints them; ``--check`` compares them with the constants in
-``fastbce/_kernels.py`` and exits with 1 if one differs. Needs mpmath.
+``python tools/coefficients.py`` prints them; ``--check`` compares them with the constants in
+``fastbce/_kernels/elementwise.py`` and exits with 1 if one differs. Needs mpmath.
 
 Each polynomial minimises the largest relative error of the function it serves (Remez's exchange
 on a fixed grid of Chebyshev points), and is then rounded to the kernel's type; both errors are
@@ -135,7 +135,7 @@ def main() -> int:
     constants = computed()
     if "--check" not in sys.argv:
         return 0
-    from fastbce import _kernels
+    from fastbce._kernels import elementwise as _kernels
 
     different = [n for n, c in constants.items() if getattr(_kernels, n) != c]
     print(f"differ from the kernels: {', '.join(different)}" if different else "all as in use")

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 
+from ._inputs import check_choice, describe
 from ._interrupts import held_back
-from ._validate import check_choice, describe
 
 BACKENDS = ("numba", "numpy")
 # What importing a Numba that does not work raises: OSError if LLVM's library cannot be loaded.

@@ -6,14 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import _linear_kernels as k
-from ._config import get_num_threads
-from ._operands import ArrayInterface, Operand
-from ._linear_options import Frame, Gram
-from ._schedule import crew, threads_for
-from ._team import APART, COMPILED
-from ._validate import Array
-from ._vectors import BYTES
+from fastbce._backends import get_num_threads
+from fastbce._inputs import Array
+from fastbce._kernels import linear as k
+from fastbce._kernels.vectors import BYTES
+from fastbce._linear_options import Frame, Gram
+
+from .operands import ArrayInterface, Operand
+from .team import APART, COMPILED
+from .workers import crew, threads_for
 
 __all__ = ["COMPILED", "linear"]
 
@@ -50,7 +51,7 @@ def linear(
     gram: Gram | None = None,
     frame: Frame | None = None,
 ) -> tuple[float, Array, Array | None]:
-    """See :func:`fastbce._linear_reference.linear`."""
+    """See :func:`fastbce._reference.linear.linear`."""
     if y_true.dtype == np.bool_:
         y_true = y_true.view(np.uint8)
     n, columns = X.shape
@@ -79,7 +80,9 @@ def linear(
         stop = min(start + rows, n)
         part = np.ascontiguousarray(X[start:stop], wanted)
         weights = None if w is None else w.piece(start, stop)
-        some = _run(Memory(part.reshape(-1), columns, None), y.piece(start, stop), weights, *options)
+        some = _run(
+            Memory(part.reshape(-1), columns, None), y.piece(start, stop), weights, *options
+        )
         loss += some[0]
         slope += some[1]
         if matrix is not None:

@@ -14,7 +14,7 @@ OFFERED. The only transitions are compare-and-swap::
 
     IDLE -> offered -> RUNNING -> IDLE      a job is taken and done
             offered -> IDLE                 the caller withdraws it
-    IDLE -> ASLEEP -> WAKING -> IDLE        after PATIENCE turns without a job; see _schedule
+    IDLE -> ASLEEP -> WAKING -> IDLE        after PATIENCE turns without a job; see workers
 
 Hand-over takes about 1 us while a worker watches its slot, where a thread pool in Python takes
 20-90 us: each of its steps waits for the interpreter lock, and a waiting thread is put to sleep.
@@ -31,7 +31,7 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from ._cache import kernel
+from fastbce._kernels.compile import kernel
 
 IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
 SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
@@ -162,7 +162,7 @@ def _part(context, builder, kind, value, start, length):
 
 @intrinsic
 def _cut_compiled(typing_context, a, start, stop):
-    # Not written in Python: compiled that could not return an array (see _cache.OPTIONS), and an
+    # Not written in Python: compiled that could not return an array (see compile.OPTIONS), and an
     # absent one would have the type "array or None", for which every loop is compiled once more.
     def generate(context, builder, signature, args):
         value, start, stop = args

@@ -3,7 +3,7 @@
 A block of rows that stays in the cache gives its logits, then the loss and the residuals, then the
 gradient from the same rows: `X` comes from memory once. ``dots`` and ``combine`` serve both layouts
 of `X`: by rows the logits are dot products and the gradient a combination of rows, by columns the
-other way round. The mathematics of an element is :func:`fastbce._kernels.logits_block`.
+other way round. The mathematics of an element is :func:`fastbce._kernels.elementwise.logits_block`.
 
 `X` is handed over as its memory: element (i, j) is ``x[i * lead + j]`` by rows, and
 ``x[j * lead + i]`` by columns.
@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from ._cache import OPTIONS
-from ._cache import kernel as block
-from ._kernels import add_block, fma, like, logits_block, tree_sum
-from ._team import APART, sharing
-from ._vectors import WIDTHS, add, load, minus, splat, sums, vector_fma
+from fastbce._engine.team import APART, sharing
+
+from .compile import OPTIONS
+from .compile import kernel as block
+from .elementwise import add_block, fma, like, logits_block, tree_sum
+from .vectors import WIDTHS, add, load, minus, splat, sums, vector_fma
 
 point = njit(**OPTIONS)
 
@@ -158,9 +159,7 @@ add16, add8 = add[16], add[8]
 
 
 @block
-def row_logits_block(
-    x: Any, lead: Any, frame: Any, coef: Any, intercept: Any, z: Any
-) -> None:
+def row_logits_block(x: Any, lead: Any, frame: Any, coef: Any, intercept: Any, z: Any) -> None:
     """Write the logits of rows."""
     m = z.size
     last = (m - 1) * lead
@@ -211,9 +210,7 @@ def _four(center: Any, j: Any, last: Any) -> Any:
 
 
 @block
-def column_logits_block(
-    x: Any, lead: Any, frame: Any, coef: Any, intercept: Any, z: Any
-) -> None:
+def column_logits_block(x: Any, lead: Any, frame: Any, coef: Any, intercept: Any, z: Any) -> None:
     """Write the logits of the rows at the start of the columns."""
     m = z.size
     z[:] = intercept
@@ -256,39 +253,47 @@ def column_gradient_block(x: Any, lead: Any, frame: Any, r: Any, gradient: Any) 
 
 
 @block
-def pack_block(
-    x: Any, lead: Any, by_column: Any, frame: Any, q: Any, columns: Any, rows: Any, scaled: Any
-) -> None:
-    """Copy rows, after a 1 for the intercept, to `rows`, and q times them to `scaled`.
+def pack_rows_block(x: Any, lead: Any, frame: Any, columns: Any, count: Any, rows: Any) -> None:
+    """Copy `count` rows, after a 1 for the intercept, to `rows`.
 
-    Both have a stride of whole vectors; the elements behind a row are 0 and stay so. With a frame
-    (centers and factors) the elements are moved and scaled before they are rounded to the type of
-    `rows`.
+    That has a stride of whole vectors; the elements behind a row are 0 and stay so. With a frame
+    (centers and factors) the elements are moved and scaled before they are rounded to its type.
     """
-    stride = rows.size // q.size
-    for i in range(q.size):
+    stride = rows.size // count
+    for i in range(count):
         rows[i * stride] = 1
-    if by_column is None:
-        for i in range(q.size):
-            target = rows[i * stride + 1 : i * stride + 1 + columns]
-            source = x[i * lead : i * lead + columns]
-            if frame is None:
-                for j in range(target.size):
-                    target[j] = source[j]
-            else:
-                center, factor = frame[0, :columns], frame[1, :columns]
-                for j in range(target.size):
-                    target[j] = (source[j] - center[j]) * factor[j]
-    else:
-        for j in range(columns):
-            source = x[j * lead : j * lead + q.size]
-            if frame is None:
-                for i in range(source.size):
-                    rows[i * stride + 1 + j] = source[i]
-            else:
-                center, factor = frame[0, j], frame[1, j]
-                for i in range(source.size):
-                    rows[i * stride + 1 + j] = (source[i] - center) * factor
+        target = rows[i * stride + 1 : i * stride + 1 + columns]
+        source = x[i * lead : i * lead + columns]
+        if frame is None:
+            for j in range(target.size):
+                target[j] = source[j]
+        else:
+            center, factor = frame[0, :columns], frame[1, :columns]
+            for j in range(target.size):
+                target[j] = (source[j] - center[j]) * factor[j]
+
+
+@block
+def pack_columns_block(x: Any, lead: Any, frame: Any, columns: Any, count: Any, rows: Any) -> None:
+    """Do the same for `X` by columns."""
+    stride = rows.size // count
+    for i in range(count):
+        rows[i * stride] = 1
+    for j in range(columns):
+        source = x[j * lead : j * lead + count]
+        if frame is None:
+            for i in range(source.size):
+                rows[i * stride + 1 + j] = source[i]
+        else:
+            center, factor = frame[0, j], frame[1, j]
+            for i in range(source.size):
+                rows[i * stride + 1 + j] = (source[i] - center) * factor
+
+
+@block
+def scale_block(rows: Any, q: Any, scaled: Any) -> None:
+    """Write each row times its factor."""
+    stride = rows.size // q.size
     for i in range(q.size):
         target, source = scaled[i * stride : (i + 1) * stride], rows[i * stride : (i + 1) * stride]
         factor = like(source[0], q[i])
@@ -417,7 +422,11 @@ def linear_run(
                         square_block(q, w[start:stop])
                 stride = packed.shape[2] // step
                 plain, scaled = packed[index, 0, : m * stride], packed[index, 1, : m * stride]
-                pack_block(rows, lead, by_column, frame, q, coef.size, plain, scaled)
+                if by_column is None:
+                    pack_rows_block(rows, lead, frame, coef.size, m, plain)
+                else:
+                    pack_columns_block(rows, lead, frame, coef.size, m, plain)
+                scale_block(plain, q, scaled)
                 gram_block(plain, scaled, m, gram[(first + start) // gram_span])
         into[0] = tree_sum(losses)
         into[1] = tree_sum(residuals)

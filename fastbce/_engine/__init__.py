@@ -1,0 +1,1 @@
+"""The ``"numba"`` backend: arrays and threads; it knows no loss."""

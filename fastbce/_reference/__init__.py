@@ -1,0 +1,1 @@
+"""The ``"numpy"`` backend, and the oracle of the tests."""
