@@ -107,11 +107,17 @@ def _likelihood(design: Array, c: Columns, theta: Array) -> tuple[Any, Array, Ar
         return llf, sign * wrong, wrong * (1 / (1 + np.exp(-sign * eta)))
 
 
-def _root(matrix: Array) -> Array | None:
+def _root(matrix: Array, *, careful: bool = False) -> Array | None:
     """Return the inverse of R of the QR factors, in the columns' order, or None.
 
-    Rows sorted by size and pivoted columns keep what tiny rows say (Cox and Higham, 1998).
+    Rows sorted by size and pivoted columns keep what tiny rows say (Cox and Higham, 1998): steps
+    do without, because the next gradient corrects them.
     """
+    if not careful:
+        R = np.linalg.qr(matrix, mode="r")
+        diagonal = np.abs(np.diag(R))
+        if len(diagonal) == matrix.shape[1] and diagonal.min() > 1e-12 * diagonal.max():
+            return np.asarray(solve_triangular(R, np.eye(len(R))))
     order = np.argsort(-np.max(np.abs(matrix), axis=1), kind="stable")
     R, pivots = qr(matrix[order], mode="r", pivoting=True, check_finite=False)
     R = R[: matrix.shape[1]]
@@ -200,7 +206,7 @@ def _in_users_units(
     narrow = design.astype(float)
     weighted = narrow * np.sqrt(c.weight * v).astype(float)[:, None]
     if inverse is not None:
-        last = _root(weighted)
+        last = _root(weighted, careful=True)
         inverse = inverse if last is None else last
         root = back @ inverse.astype(WIDE)
         bse = np.sqrt(np.sum(root**2, axis=1)).astype(float)
