@@ -9,7 +9,6 @@ Yanagisawa and Fukaya, ETNA 44, 2015) is as accurate as a QR factorisation of th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,8 +20,9 @@ if TYPE_CHECKING:
     from .objective import Objective
 
 EPS = float(np.finfo(np.float64).eps)
-# Trace of the inverse of a matrix with a unit diagonal up to which that is accurate to 1e-7.
-GOOD_TRACE = 1e8
+# Reciprocal condition number of a matrix with a unit diagonal above which its inverse is accurate
+# to 1e-7.
+GOOD = 1e-8
 # A direction along which columns cancel to less than this, relative to their size, counts as
 # none: of what is left of it, rounding is 1e-6 and more.
 FLAT = 1e-9
@@ -32,16 +32,48 @@ FLAT_FLOAT32 = 5e-7
 ROUNDS = 4
 
 
-@dataclass(frozen=True)
 class Inverse:
-    """``root @ root.T``, and the directions that the matrix does not feel, in rows."""
+    """The inverse of a matrix, as ``root @ root.T``, and the directions that this does not feel.
 
-    root: Array
-    null: Array
-    good: bool = True  # whether the elements are accurate to 1e-7
+    Parameters
+    ----------
+    null : ndarray
+        Those directions, in rows; the inverse has no part in them.
+    root : ndarray, optional
+        Square root of the inverse; by default from `lower` and `factor`.
+    lower : ndarray, optional
+        Cholesky factor of the matrix whose rows and columns are multiplied by `factor`.
+    factor : ndarray, optional
+        Factors that give the matrix a diagonal of ones.
+    good : bool, default False
+        Whether the elements are accurate to 1e-7.
+    """
+
+    def __init__(
+        self,
+        null: Array,
+        *,
+        root: Array | None = None,
+        lower: Array | None = None,
+        factor: Array | None = None,
+        good: bool = False,
+    ) -> None:
+        self.null, self.good = null, good
+        self._root, self._lower, self._factor = root, lower, factor
+
+    @property
+    def root(self) -> Array:
+        """Square root of the inverse, a column for each direction."""
+        if self._root is None:
+            inverse, _ = linalg.lapack.dtrtri(self._lower, lower=1)
+            self._root = np.asarray(self._factor)[:, None] * np.tril(inverse).T
+        return self._root
 
     def __call__(self, vector: Array) -> Array:
         """Return the inverse times a vector."""
+        if self._lower is not None and self._factor is not None:
+            solved = linalg.cho_solve((self._lower, True), self._factor * vector)
+            return np.asarray(self._factor * solved)
         return np.asarray(self.root @ (self.root.T @ vector))
 
 
@@ -68,15 +100,16 @@ def inverse_of(hessian: Array, eps: float = EPS) -> Inverse:
         lower = linalg.cholesky(scaled, lower=True)
         # A pivot is 1 minus the share of a column that those before it explain.
         if np.min(np.diag(lower), initial=1.0) ** 2 > _least(size, eps):
-            root = linalg.solve_triangular(lower, np.eye(size), lower=True).T
-            good = bool(np.sum(root * root) < GOOD_TRACE)
-            return Inverse(factor[:, None] * root, np.empty((0, size)), good)
+            norm = float(np.max(np.sum(np.abs(scaled), axis=0), initial=1.0))
+            condition, _ = linalg.lapack.dpocon(lower, norm, uplo="L")
+            good = bool(condition > GOOD)
+            return Inverse(np.empty((0, size)), lower=lower, factor=factor, good=good)
     except linalg.LinAlgError:
         pass
     values, vectors = linalg.eigh(scaled)
     kept = values > max(1.0, values[-1]) * _least(size, eps)
     root = factor[:, None] * vectors[:, kept] / np.sqrt(values[kept])
-    return Inverse(root, (vectors[:, ~kept] * factor[:, None]).T, good=False)
+    return Inverse((vectors[:, ~kept] * factor[:, None]).T, root=root)
 
 
 @np.errstate(all="ignore")
@@ -101,4 +134,4 @@ def refined(objective: Objective, theta: Array, hessian: Array) -> Inverse:
         if not basis.shape[1] or (not flat.any() and values[0] > 1e-3 * largest):
             break
     lengths = np.linalg.norm(null / factor, axis=1)
-    return Inverse(basis, null / lengths[:, None])
+    return Inverse(null / lengths[:, None], root=basis, good=True)

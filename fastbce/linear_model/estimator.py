@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial, wraps
 from numbers import Integral, Real
 from typing import Any, ParamSpec, TypeVar
@@ -279,7 +280,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         else:
             coordinates, precision, center = self._past
         objective = Objective(rows, coordinates, precision, center)
-        solution = self._solve(objective, center.copy(), "newton")
+        with self._overflow_explained(rows):
+            solution = self._solve(objective, center.copy(), "newton")
         if not solution.converged:
             self._warn(solution)
         hessian = objective.sums(solution.theta, HESSIAN)[2]
@@ -404,8 +406,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         objective = Objective(
             rows, coordinates, coordinates.penalty(penalty), np.zeros(coordinates.size)
         )
-        solution = self._solve(objective, coordinates.standard(start), self.solver)
-        why = self._infer(objective, solution)
+        with self._overflow_explained(rows):
+            solution = self._solve(objective, coordinates.standard(start), self.solver)
+            why = self._infer(objective, solution)
         self._store(coordinates.raw(solution.theta))
         self.n_iter_ = np.array([solution.iterations], np.int32)
         if why:
@@ -430,21 +433,26 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
         few = objective.rows.columns <= NEWTON_COLUMNS
         solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs_finished
+        solution = solve(objective, start, float(self.tol), int(self.max_iter))
+        if not np.all(np.isfinite(solution.gradient)):
+            raise NotFiniteError
+        return solution
+
+    @contextmanager
+    def _overflow_explained(self, rows: Rows) -> Iterator[None]:
+        """Say which values it was where sums of squares overflow."""
         try:
-            solution = solve(objective, start, float(self.tol), int(self.max_iter))
+            yield
         except NotFiniteError:
-            solution = None
-        if solution is None or not np.all(np.isfinite(solution.gradient)):
-            objective.rows.reduce(partial(_check_finite, name=type(self).__name__))
-            most = objective.rows.reduce(_largest, np.maximum)
-            names = self._names(objective.rows.columns)
+            rows.reduce(partial(_check_finite, name=type(self).__name__))
+            most = rows.reduce(_largest, np.maximum)
+            names = self._names(rows.columns)
             large = [f"{names[i]} ({most[i]:.3g})" for i in np.flatnonzero(most > LARGE)]
             raise ValueError(
                 "the values of X are too large for float64: squares and sums of them overflow. The "
                 f"largest of columns: {', '.join(large[:10]) or 'below 1e150'}. Replace codes for "
                 "missing values, or change the unit"
-            )
-        return solution
+            ) from None
 
     def _start(self, columns: int) -> Array:
         """Return the parameters to start from, in the user's coordinates."""

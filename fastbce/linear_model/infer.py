@@ -122,7 +122,8 @@ def _warn_if_nothing_is_known(objective: Objective, peak: Peak, names: Sequence[
     spread = 4 * objective.projected(np.zeros_like(peak.theta), root) / objective.rows.total
     values, vectors = np.linalg.eigh(spread)
     worst = float(np.sqrt(max(values[-1], 0.0)))
-    if worst > NOTHING_KNOWN:
+    # Tossed coins of the same weights would give 2 / sqrt(total): small weights are no separation.
+    if worst > NOTHING_KNOWN * max(1.0, 2 / np.sqrt(objective.rows.total)):
         effect = np.abs(root @ vectors[:, -1])
         first = int(objective.coordinates.intercept)
         involved = separation.involved(effect[first:])

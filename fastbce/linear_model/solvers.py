@@ -276,8 +276,8 @@ def check(objective: Objective, theta: Array) -> Peak:
     step = inverse(gradient)
     offset = theta - objective.center
     loss = value * total - 0.5 * float(offset @ objective.penalise(offset))
-    root = inverse.root / np.sqrt(total)
-    return Peak(theta, loss, step, float(gradient @ step) * total, replace(inverse, root=root))
+    of_sum = Inverse(inverse.null, root=inverse.root / np.sqrt(total), good=inverse.good)
+    return Peak(theta, loss, step, float(gradient @ step) * total, of_sum)
 
 
 def settle(objective: Objective, solution: Solution, tol: float) -> Peak:
