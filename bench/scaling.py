@@ -23,11 +23,11 @@ import numpy as np
 from dask.distributed import Client, LocalCluster
 from scipy import optimize
 
-from fastbce._chunks import survey_of
-from fastbce._rows import Memory
-from fastbce._solvers import Objective
 from fastbce._threads import one_thread
 from fastbce.interop import dask as interop
+from fastbce.linear_model.objective import likelihood_of
+from fastbce.linear_model.samples import Memory
+from fastbce.linear_model.survey import survey_of
 
 ROWS, COLUMNS = 4_000_000, 32
 ROUNDS = 7
@@ -62,7 +62,7 @@ def passes(workers: int) -> list[tuple[int, int, float]]:
             survey = interop._reduce(chunks, survey_of, operator.add)
             rows = interop._Cluster(survey, None, chunks)
             zero = np.zeros(COLUMNS + 1)
-            objective = Objective(rows, True, zero, zero)
+            objective = likelihood_of(rows)
             objective(zero)  # compiles
             found.append((workers, count, timed(partial(objective, zero))))
     return found
@@ -83,7 +83,7 @@ def seconds_of_a_row() -> float:
     rng = np.random.default_rng(0)
     rows = Memory(rng.standard_normal((500_000, COLUMNS), np.float32), np.arange(500_000) % 2)
     zero = np.zeros(COLUMNS + 1)
-    objective = Objective(rows, True, zero, zero)
+    objective = likelihood_of(rows)
     with one_thread():
         return timed(partial(objective, zero)) / rows.n
 
@@ -114,7 +114,6 @@ def compare_with_dask_ml() -> None:
         ours = interop.LogisticRegression(C=np.inf).fit(X, y)
         seconds = timed(lambda: interop.LogisticRegression(C=np.inf).fit(X, y), 3)
         print(f"fastbce, {ROWS:,} x {COLUMNS}, 16 chunks, 2 workers: {seconds:.2f} s")
-        zero = np.zeros(COLUMNS + 1)
         for solver in ("lbfgs", "newton"):
             peer = Peer(solver=solver, C=1e10, solver_kwargs={"normalize": False})
             try:
@@ -128,7 +127,8 @@ def compare_with_dask_ml() -> None:
             away = np.max(np.abs(theta - ours.result_.params))
             chunks = interop._chunks_of(X, y, None)
             rows = interop._Cluster(interop._reduce(chunks, survey_of, operator.add), None, chunks)
-            gradient = np.max(np.abs(Objective(rows, True, zero, zero)(theta)[1]))
+            objective = likelihood_of(rows)
+            gradient = np.max(np.abs(objective(objective.coordinates.standard(theta))[1]))
             print(
                 f"dask-ml {solver}: {took:.2f} s, {took / seconds:.1f} times as long; coefficients "
                 f"{away:.1e} away, with a gradient of {gradient:.1e}"

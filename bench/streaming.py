@@ -127,9 +127,9 @@ def compile_kernels(kind: str, directory: Path) -> None:
 def run(kind: str, directory: Path, rows: int, limit: int) -> None:
     import numpy as np
 
-    from fastbce._solvers import Objective
     from fastbce.linear_model import LogisticRegression
-    from fastbce.streaming import Stream, first_pass
+    from fastbce.linear_model.objective import likelihood_of
+    from fastbce.linear_model.stream import Stream, first_pass
 
     size = sum(file.stat().st_size for file in directory.iterdir()) / 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit << 20, limit << 20))
@@ -145,7 +145,7 @@ def run(kind: str, directory: Path, rows: int, limit: int) -> None:
         "standard errors from the truth"
     )
     survey, kept = first_pass(source)
-    objective = Objective(Stream(survey, None, source, kept), True, np.zeros(33), np.zeros(33))
+    objective = likelihood_of(Stream(survey, None, source, kept))
     objective.gram_dtype = np.dtype(np.float32)
     theta = np.zeros(COLUMNS + 1)
     actions: dict[str, Callable[[], object]] = {

@@ -16,6 +16,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
+from ._inputs import check_choice
 from ._interrupts import held_back
 from ._reference import elementwise as reference_elementwise
 from ._reference import linear as reference_linear
@@ -39,8 +40,7 @@ _loaded: dict[str, ModuleType] = {}
 
 
 def _check_backend(name: object, source: str) -> str:
-    if name not in BACKENDS:
-        raise ValueError(f"{source}: unknown backend {name!r}; choose one of {list(BACKENDS)}")
+    check_choice(name, BACKENDS, f"{source}: unknown backend")
     return str(name)
 
 

@@ -5,6 +5,8 @@ Nothing here computes or writes: a call that gets past these functions cannot fa
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
 
@@ -32,6 +34,43 @@ def is_plain(array: Any, labels: bool = False) -> TypeGuard[Array]:
     )
 
 
+def describe(value: Any) -> str:
+    """Say in a message what was passed: arrays by their shape, numbers as numbers."""
+    kind = type(value).__name__
+    if isinstance(value, np.generic):
+        value = value.item()
+    elif hasattr(value, "shape"):
+        return f"{kind} of shape {value.shape}"
+    return f"{reprlib.repr(value)} of type {kind}"
+
+
+def as_number(value: Any, name: str, hint: str = "") -> float:
+    """Return the one number that is meant, given as a scalar or an array of one element."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        masked = isinstance(value, np.ma.MaskedArray)  # whose item() is 0 under the mask
+        if value.size == 1 and value.dtype.kind in "biuf" and not masked:
+            return float(value.item())
+    elif hasattr(value, "__float__") or hasattr(value, "__index__"):  # float() reads text too
+        try:
+            return float(value)
+        except Exception as error:
+            raise TypeError(f"{name} must be one number, got {describe(value)}{hint}") from error
+    raise TypeError(f"{name} must be one number, got {describe(value)}{hint}")
+
+
+def check_choice(value: Any, choices: Sequence[str], what: str) -> None:
+    """Raise unless the value is one of the names."""
+    if not isinstance(value, str) or value not in choices:
+        got = repr(str(value)) if isinstance(value, str) else describe(value)
+        raise ValueError(f"{what} {got}; choose one of {list(choices)}")
+
+
+def check_flag(value: Any, name: str) -> None:
+    """Raise unless the value is True or False: any text and most arrays would count as True."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, got {describe(value)}")
+
+
 def as_array(value: Any, name: str) -> Array:
     """Return `value` as a real numeric array, without a copy where it is one already."""
     if type(value) is np.ndarray:
@@ -48,11 +87,14 @@ def as_array(value: Any, name: str) -> Array:
         return array
     raise TypeError(
         f"{name} has dtype {array.dtype}; fastbce takes bool, integers, float16, float32 and "
-        f"float64{_dtype_hint(array.dtype)}"
+        f"float64{_dtype_hint(array, value)}"
     )
 
 
-def _dtype_hint(dtype: np.dtype[Any]) -> str:
+def _dtype_hint(array: Array, value: Any) -> str:
+    dtype = array.dtype
+    if dtype.kind == "O" and not array.ndim:
+        return f", got {describe(value)}"
     if dtype.kind == "O":
         return ": convert it, for example with np.asarray(values, dtype=np.float64)"
     if dtype.kind == "c":
@@ -125,8 +167,7 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
 
 def check_reduction(reduction: Any, scores: Array) -> None:
     """Raise unless the reduction is a known one, and the scores have what it needs."""
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"unknown reduction {reduction!r}; choose one of {list(REDUCTIONS)}")
+    check_choice(reduction, REDUCTIONS, "unknown reduction")
     if reduction == "samples" and not scores.ndim:
         raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
 
@@ -134,12 +175,19 @@ def check_reduction(reduction: Any, scores: Array) -> None:
 def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
     """Raise for the two options whose kernels are not written yet."""
     if pos_weight is not None:
-        raise NotImplementedError("pos_weight is not supported yet; pass sample_weight instead")
-    if label_smoothing != 0.0:
         raise NotImplementedError(
-            f"label_smoothing={label_smoothing!r} is not supported yet; smooth the labels "
-            "instead: y_true * (1 - s) + s / 2"
+            "pos_weight is not supported yet. For labels of 0 and 1 pass "
+            "sample_weight=np.where(np.equal(y_true, 1), pos_weight, 1). For soft labels add the "
+            "results of two calls: one with the labels np.ones_like(y_true) and "
+            "sample_weight=pos_weight * y_true, one with np.zeros_like(y_true) and "
+            "sample_weight=1 - y_true. Weights of your own multiply all of these"
         )
+    advice = "smooth the labels instead: y_true * (1 - s) + s / 2"
+    smoothing = as_number(label_smoothing, "label_smoothing", f"; {advice}")
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {smoothing!r}")
+    if smoothing:
+        raise NotImplementedError(f"label_smoothing={smoothing!r} is not supported yet; {advice}")
 
 
 def raise_first_bad_label(labels: Array) -> None:
@@ -167,14 +215,6 @@ def _label_hint(labels: Array) -> str:
     return f", and here they reach from {low} to {high}"
 
 
-def as_eps(eps: Any) -> float:
-    """Return the clip bound as a float."""
-    try:
-        return float(eps)
-    except (TypeError, ValueError):
-        raise TypeError(f"eps must be a number, got {type(eps).__name__}") from None
-
-
 @lru_cache
 def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the bounds that predictions are clipped to, as scalars of `dtype`.
@@ -184,6 +224,7 @@ def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
     """
     if not 0.0 < eps < 0.5:
         raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
-    low = max(dtype.type(eps), np.finfo(dtype).tiny)
-    high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
+    with np.errstate(all="ignore"):
+        low = max(dtype.type(eps), np.finfo(dtype).tiny)
+        high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))
     return low, high

@@ -88,7 +88,7 @@ def _allocate(shape: tuple[int, ...], dtype: np.dtype[Any], like: Array | None) 
 def check_out(
     out: Any, shapes: Sequence[tuple[int, ...]], dtype: np.dtype[Any]
 ) -> tuple[Array | None, ...]:
-    """Return one array (or None: allocate) for each array result."""
+    """Return one array (or None: allocate) for each array result, without its subclass."""
     count = len(shapes)
     if count == 0:
         raise ValueError("out= was given, but this reduction leaves no array to write")
@@ -97,15 +97,19 @@ def check_out(
         raise ValueError(
             f"out= holds {len(outs)} array(s), but this call has {count} array result(s)"
         )
-    for array, shape in zip(outs, shapes, strict=True):
-        if array is not None:
-            _check_one_out(array, shape, dtype)
-    return outs
+    return tuple(
+        None if array is None else _checked_out(array, shape, dtype)
+        for array, shape in zip(outs, shapes, strict=True)
+    )
 
 
-def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"out= must be a NumPy array, got {type(array).__name__}")
+def _checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out= must be a NumPy array, got {type(out).__name__}")
+    if isinstance(out, np.ma.MaskedArray):
+        raise TypeError("out= is a masked array, whose mask would stay; pass its .data")
+    # A subclass may say what it likes of its shape, and a matrix cannot be made flat.
+    array = np.asarray(out)
     if array.shape != shape:
         raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
     if array.dtype != dtype:
@@ -114,6 +118,15 @@ def _check_one_out(array: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> 
         raise ValueError("out= is read-only; pass a writable array")
     if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
         raise ValueError("out= is a broadcast view: several elements share one place")
+    return array
+
+
+def as_given(out: Any, arrays: list[Array]) -> list[Any]:
+    """Return the caller's own objects, of subclasses of arrays too, or scalars for no axes."""
+    if out is None:
+        return [a if a.ndim else a[()] for a in arrays]
+    outs = out if isinstance(out, tuple) else (out,)
+    return [a if given is None else given for a, given in zip(arrays, outs, strict=True)]
 
 
 def overlap(array: Array, source: Array | None) -> bool:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
+
+from ._inputs import describe
 
 _one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
 _num_threads: int | None = None
@@ -30,9 +33,12 @@ def set_num_threads(n: int) -> None:
         If `n` is below 1.
     """
     global _num_threads
-    if isinstance(n, bool) or not hasattr(n, "__index__"):
-        raise TypeError(f"set_num_threads: n must be an integer, got {type(n).__name__}")
-    count = n.__index__()
+    try:
+        count = operator.index(n)
+    except TypeError:
+        count = None
+    if count is None or isinstance(n, bool):
+        raise TypeError(f"set_num_threads: n must be one integer, got {describe(n)}")
     if count < 1:
         raise ValueError(f"set_num_threads: n must be at least 1, got {count}")
     _num_threads = count
@@ -52,8 +58,9 @@ def get_num_threads() -> int:
     """Return how many threads a call may use.
 
     The first of these that is given: :func:`set_num_threads`, the environment variables
-    ``FASTBCE_NUM_THREADS`` and ``NUMBA_NUM_THREADS``, the processors in this process's affinity
-    mask within the container's CPU quota.
+    ``FASTBCE_NUM_THREADS``, ``NUMBA_NUM_THREADS`` and ``OMP_NUM_THREADS``, the processors in this
+    process's affinity mask within the container's CPU quota. The variables are read once.
+    threadpoolctl's limits do not reach the threads, which belong to no library that it knows.
 
     Returns
     -------
@@ -79,7 +86,19 @@ def _threads_from_environment() -> int | None:
             if count < 1:
                 raise ValueError(f"{variable} must be an integer of at least 1, got {value!r}")
             return count
-    return None
+    return _threads_of_openmp(os.environ.get("OMP_NUM_THREADS", ""))
+
+
+def _threads_of_openmp(value: str) -> int | None:
+    """Read OpenMP's variable: a number for each level of nesting, of which ours is the first.
+
+    It is not ours, so what it should not hold is for OpenMP to complain of.
+    """
+    try:
+        count = int(value.split(",", maxsplit=1)[0])
+    except ValueError:
+        return None
+    return count if count >= 1 else None
 
 
 def usable_cpus() -> int:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._backends import backend
-from ._inputs import as_array, check_weight, float_dtypes
-from ._outputs import check_out, overlaps
+from ._inputs import as_array, as_number, check_weight, float_dtypes
+from ._linear_options import Gram
+from ._outputs import as_given, check_out, overlaps
 from ._typing import Array
 
 __all__ = ["linear_bce_hessian", "linear_bce_loss_gradient"]
@@ -48,7 +49,7 @@ def linear_bce_loss_gradient(
         Coefficients. The arithmetic is done in the wider of the dtypes of `X` and of an array
         `coef`: float64 coefficients with a float32 `X` cost little, as reading `X` takes longer.
     intercept : float, default 0.0
-        Added to each logit.
+        Added to each logit; an array of one element will do.
     sample_weight : array_like of shape (n,), optional
         Finite, non-negative factors of the samples' losses. They do not change the divisor.
     out : ndarray of shape (d,), optional
@@ -78,15 +79,16 @@ def linear_bce_loss_gradient(
     of threads.
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    shift = _as_intercept(intercept)
     y = as_array(y_true, "y_true")
     _check_rows(y, "y_true", X)
-    target = np.empty(coef.shape, dtype)
-    if out is not None:
-        overlaps(check_out(out, (coef.shape,), dtype), (X, y, weight))
-        target = out
-    loss, slope, _ = linear_backend().linear(X, y, weight, coef, float(intercept), dtype)
-    target[...] = slope[1:] / len(X)
-    return loss / len(X), target, float(slope[0]) / len(X)
+    (given,) = (None,) if out is None else check_out(out, (coef.shape,), dtype)
+    overlaps((given,), (X, y, weight))
+    target = np.empty(coef.shape, dtype) if given is None else given
+    with np.errstate(all="ignore"):
+        loss, slope, _ = linear_backend().linear(X, y, weight, coef, shift, dtype)
+        target[...] = slope[1:] / len(X)
+    return loss / len(X), as_given(out, [target])[0], float(slope[0]) / len(X)
 
 
 def linear_bce_hessian(
@@ -128,12 +130,14 @@ def linear_bce_hessian(
         or not finite.
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
+    shift = _as_intercept(intercept)
     # Labels make no difference; zeros that are never written to take up no memory.
     labels = np.zeros(len(X), np.bool_)
-    _, _, matrix = linear_backend().linear(
-        X, labels, weight, coef, float(intercept), dtype, "hessian"
-    )
-    return np.asarray(matrix / len(X), dtype)
+    with np.errstate(all="ignore"):
+        _, _, matrix = linear_backend().linear(
+            X, labels, weight, coef, shift, dtype, Gram("hessian", dtype)
+        )
+        return np.asarray(matrix / len(X), dtype)
 
 
 def _checked(
@@ -157,9 +161,14 @@ def _checked(
     if sample_weight is not None:
         weight = check_weight(sample_weight, (len(rows),))
     dtype = float_dtypes(rows)[0]
-    if isinstance(coef, np.ndarray) and coef.dtype.kind == "f":
-        dtype = np.result_type(dtype, float_dtypes(coef)[0])
+    if isinstance(coef, np.ndarray) and factors.dtype.kind == "f":
+        dtype = np.result_type(dtype, float_dtypes(factors)[0])
     return rows, factors, weight, dtype
+
+
+def _as_intercept(intercept: Any) -> float:
+    hint = "; an offset of each row can be one more column of X, with the coefficient 1"
+    return as_number(intercept, "intercept", hint)
 
 
 def _check_rows(values: Array, name: str, X: Array) -> None:

@@ -7,28 +7,23 @@ time it is asked: a callable that returns an iterator, or an object that can be 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._chunks import Chunked, Header, Survey, checked, survey_of
+from ._columns import Advice, Column, as_known, index_of_pandas, inexact
 from ._inputs import Array
-from ._rows import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["ArrayChunks", "ParquetChunks"]
 
-T = TypeVar("T")
-
 # Elements of X in a chunk, 16 MiB of float32: reading in pieces of this size costs nothing extra.
 CHUNK_ELEMENTS = 1 << 22
+ADVICE = Advice("leave it out with features=, or pass a callable that drops, fills or encodes it")
 
 
 class ArrayChunks:
@@ -69,9 +64,22 @@ class ArrayChunks:
         for start in range(0, len(self.arrays[0]), self.rows):
             part = slice(start, start + self.rows)
             # A copy of a memory map is what reads it: here, while the last chunk is computed on.
-            yield tuple(
+            arrays = tuple(
                 np.array(array[part], copy=isinstance(array, np.ndarray) or None)
                 for array in self.arrays
+            )
+            _refuse_rounding(arrays[0], start)
+            yield arrays
+
+
+def _refuse_rounding(X: Array, start: int) -> None:
+    if X.dtype.kind in "iu" and X.dtype.itemsize == 8:
+        found = inexact(X)
+        if found.any():
+            row, column = divmod(int(np.argmax(found)), X.shape[1])
+            raise ValueError(
+                f"X holds {X[row, column].item()} in row {start + row + 1} of column {column + 1}, "
+                "which float64 would round, as it does with long identifiers"
             )
 
 
@@ -94,7 +102,9 @@ class ParquetChunks:
 
     Notes
     -----
-    Chunks are float32 where that holds all columns exactly, float64 otherwise.
+    Chunks are float32 where that holds the types of all columns in all files exactly, float64
+    otherwise; whole numbers that float64 would round are refused. Columns that pandas wrote for the
+    index of a frame are no variables unless `features` names them.
     """
 
     def __init__(
@@ -106,28 +116,35 @@ class ParquetChunks:
         weights: str | None = None,
         rows: int | None = None,
     ) -> None:
-        from pyarrow import parquet
-
         root = Path(path)
         self.files = sorted(root.rglob("*.parquet")) if root.is_dir() else [root]
         if not self.files:
             raise FileNotFoundError(f"{root} holds no *.parquet files")
-        schema = parquet.read_schema(self.files[0])
         self.target, self.weights = target, weights
         used = [target] if weights is None else [target, weights]
-        self.feature_names = list(features or (name for name in schema.names if name not in used))
-        for name in [*self.feature_names, *used]:
-            if name not in schema.names:
+        schemas = _schemas(self.files)
+        first = next(iter(schemas))
+        self.feature_names = (
+            _variables(schemas[first], used) if features is None else _listed(features, used)
+        )
+        for file, schema in schemas.items():
+            _check_columns(file, schema, [*self.feature_names, *used])
+            more = sorted({*_variables(schema, used)} - {*self.feature_names})
+            if more and features is None:
                 raise ValueError(
-                    f"{self.files[0]} has no column {name!r}; its columns are "
-                    f"{', '.join(schema.names)}"
+                    f"{file} has a column {more[0]!r}, which {first} has not; name the columns to "
+                    "use with features="
                 )
         if not self.feature_names:
-            raise ValueError(f"{self.files[0]} has no column beside {', '.join(used)}")
-        if set(self.feature_names) & set(used):
-            raise ValueError(f"{', '.join(used)} cannot be among the features")
-        kinds = [_number_type(self.files[0], schema.field(name)) for name in self.feature_names]
+            raise ValueError(f"{first} has no column beside {', '.join(used)}")
+        _check_targets(schemas, target)
+        kinds = [
+            _number_type(*item, name) for item in schemas.items() for name in self.feature_names
+        ]
         self.dtype = np.result_type(np.float32, *kinds)
+        if weights is not None:
+            for file, schema in schemas.items():
+                _number_type(file, schema, weights)
         self.rows = _rows_of_a_chunk(rows, len(self.feature_names))
 
     def __iter__(self) -> Iterator[tuple[Array, ...]]:
@@ -138,40 +155,101 @@ class ParquetChunks:
         if self.weights is not None:
             names.append(self.weights)
         for path in self.files:
+            before = 0
             # A mapped file leaves the compressed row group to the page cache.
             with parquet.ParquetFile(path, memory_map=True) as file:
-                missing = set(names) - set(file.schema_arrow.names)
-                if missing:
-                    raise ValueError(
-                        f"{path} has no column {', '.join(map(repr, sorted(missing)))}"
-                    )
+                if not file.metadata.num_rows:
+                    continue
+                _check_columns(path, file.schema_arrow, names)
                 for batch in file.iter_batches(self.rows, columns=names):
-                    yield self._arrays(path, batch)
+                    yield self._arrays(path, batch, before)
+                    before += batch.num_rows
 
-    def _arrays(self, path: Path, batch: pa.RecordBatch) -> tuple[Array, ...]:
-        for field, column in zip(batch.schema, batch.columns, strict=True):
-            if column.null_count:
-                raise ValueError(
-                    f"{path}: column {field.name!r} has missing values; leave it out, or pass a "
-                    "callable that drops or fills them"
-                )
+    def _arrays(self, path: Path, batch: pa.RecordBatch, before: int) -> tuple[Array, ...]:
+        import pyarrow as pa
+
+        def column(name: str) -> Column:
+            values = as_known(pa.chunked_array([batch.column(name)]))
+            return Column(path, name, values, ADVICE, before)
+
         X = np.empty((batch.num_rows, len(self.feature_names)), self.dtype, order="F")
         for j, name in enumerate(self.feature_names):
-            X[:, j] = batch.column(name).to_numpy(zero_copy_only=False)
-        others = [self.target] if self.weights is None else [self.target, self.weights]
-        return (X, *(batch.column(name).to_numpy(zero_copy_only=False) for name in others))
+            X[:, j] = column(name).numbers(complete=True)
+        y = column(self.target).labels()
+        if self.weights is None:
+            return X, y
+        return X, y, column(self.weights).numbers(complete=True)
 
 
-def _number_type(path: Path, field: pa.Field) -> Any:
+def _schemas(files: Sequence[Path]) -> dict[Path, pa.Schema]:
+    """Return the schema of each file that has rows: what others promise does not matter."""
+    from pyarrow import parquet
+
+    schemas, filled = {}, {}
+    for path in files:
+        with parquet.ParquetFile(path) as file:
+            schemas[path] = file.schema_arrow
+            if file.metadata.num_rows:
+                filled[path] = file.schema_arrow
+    return filled or schemas
+
+
+def _variables(schema: pa.Schema, used: Sequence[str]) -> list[str]:
+    """Return the columns that are not used otherwise and do not number the rows."""
+    passed = {*used, *index_of_pandas(schema)}
+    return [name for name in schema.names if name not in passed]
+
+
+def _listed(features: Sequence[str], used: Sequence[str]) -> list[str]:
+    if isinstance(features, str):
+        raise TypeError(f"features must be a list of names, got the text {features!r}")
+    if set(features) & set(used):
+        raise ValueError(f"{', '.join(used)} cannot be among the features")
+    if len(set(features)) < len(features):
+        raise ValueError(f"features names a column twice: {', '.join(features)}")
+    return list(features)
+
+
+def _check_columns(path: Path, schema: pa.Schema, names: Sequence[str]) -> None:
+    missing = sorted({name for name in names if name not in schema.names})
+    if missing:
+        raise ValueError(
+            f"{path} has no column {', '.join(map(repr, missing))}; its columns are "
+            f"{', '.join(schema.names)}"
+        )
+    for name in names:
+        if schema.names.count(name) > 1:
+            raise ValueError(f"{path}: {schema.names.count(name)} columns are called {name!r}")
+
+
+def _check_targets(schemas: dict[Path, pa.Schema], target: str) -> None:
+    """Raise unless the target is of one kind, text or numbers, in all files."""
+    kinds = {path: schema.field(target).type for path, schema in schemas.items()}
+    (first, kind), *others = kinds.items()
+    for path, other in others:
+        if _is_number(kind) != _is_number(other):
+            raise ValueError(
+                f"{path}: the target {target!r} is of type {other}, but of type {kind} in {first}"
+            )
+
+
+def _is_number(kind: Any) -> bool:
     from pyarrow import types
 
-    kind = field.type
-    if not (types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)):
+    known = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
+    return any(is_known(kind) for is_known in known)
+
+
+def _number_type(path: Path, schema: pa.Schema, name: str) -> Any:
+    from pyarrow import types
+
+    field = schema.field(name)
+    if not _is_number(field.type):
         raise ValueError(
-            f"{path}: column {field.name!r} is of type {kind}; only numbers can be streamed: leave "
-            "it out with features=, or pass a callable that encodes it"
+            f"{path}: column {name!r} is of type {field.type}; only numbers can be streamed: "
+            f"{ADVICE.leave_out}"
         )
-    return kind.to_pandas_dtype()
+    return np.float64 if types.is_decimal(field.type) else field.type.to_pandas_dtype()
 
 
 def _rows_of_a_chunk(rows: int | None, columns: int) -> int:
@@ -180,139 +258,3 @@ def _rows_of_a_chunk(rows: int | None, columns: int) -> int:
     if rows < 1:
         raise ValueError(f"rows must be at least 1, got {rows}")
     return rows
-
-
-def each(chunks: Iterator[T], use: Callable[[T], None]) -> None:
-    """Call `use` on each chunk, while another thread reads the next one.
-
-    No more than one is read ahead. However this ends, the thread has ended before.
-    """
-    with ThreadPoolExecutor(1, "fastbce-reader") as reader:
-        coming = reader.submit(next, chunks, None)
-        while (chunk := coming.result()) is not None:
-            coming = reader.submit(next, chunks, None)
-            use(chunk)
-
-
-def _open(source: Any) -> Iterator[Any]:
-    """Return a new iterator over the chunks."""
-    made = source() if callable(source) else source
-    if not callable(source) and isinstance(source, Iterator):
-        raise TypeError(
-            f"the source is a {type(source).__name__}, which can be read only once, and a fit "
-            "reads the data several times; pass the function that makes it, without calling it"
-        )
-    if not isinstance(made, Iterable):
-        raise TypeError(
-            "the source must be an iterable of chunks (X, y) or (X, y, sample_weight), or a "
-            f"callable that returns one, got {type(made).__name__}"
-        )
-    return iter(made)
-
-
-def _prepared(source: Any, prepare: Callable[..., T]) -> Generator[T, None, None]:
-    """Give ``prepare(header, X, y, weight)`` for each chunk that is not empty."""
-    start = 0
-    for number, chunk in enumerate(_open(source), 1):
-        where = f"chunk {number} of the source, from row {start + 1} on"
-        if not isinstance(chunk, tuple) or len(chunk) not in (2, 3):
-            size = f" of {len(chunk)}" if isinstance(chunk, tuple) else ""
-            raise TypeError(
-                f"{where}: expected a tuple (X, y) or (X, y, sample_weight), got "
-                f"{type(chunk).__name__}{size}"
-            )
-        try:
-            arrays = checked(*chunk)
-            if arrays is None:
-                continue
-            ready = prepare(*arrays)
-        except ValueError as error:
-            raise ValueError(f"{where}: {error}") from error
-        start += len(arrays[1])
-        yield ready
-
-
-class _Kept:
-    """Every k-th row of a stream, k doubled whenever too many have come together."""
-
-    def __init__(self) -> None:
-        self.every, self.seen = 1, 0
-        self.pieces: list[tuple[Header, Array, Array, Array | None]] = []
-
-    def add(self, header: Header, X: Array, y: Array, weight: Array | None) -> None:
-        """Take the rows of one more chunk that are due."""
-        if X.shape[1] > PART_COLUMNS:
-            return
-        due = slice(-self.seen % self.every, None, self.every)
-        self.seen += len(X)
-        self.pieces.append(
-            (header, X[due].copy(), y[due].copy(), None if weight is None else weight[due].copy())
-        )
-        while sum(len(piece[1]) for piece in self.pieces) > 2 * part_size(X.shape[1]):
-            self.every *= 2
-            self.pieces = [self.joined(2)]
-
-    def joined(self, every: int = 1) -> tuple[Header, Array, Array, Array | None]:
-        """Return all, or every so many-th, as one chunk."""
-        header = self.pieces[0][0]
-        X = np.concatenate([piece[1] for piece in self.pieces])[::every].copy()
-        y = np.concatenate([piece[2] for piece in self.pieces])[::every].copy()
-        weights = [piece[3] for piece in self.pieces if piece[3] is not None]
-        return header, X, y, np.concatenate(weights)[::every].copy() if weights else None
-
-
-def first_pass(source: Any) -> tuple[Survey, _Kept]:
-    """Return the survey, and some rows to start from."""
-    surveys: list[Survey] = []
-    kept = _Kept()
-
-    def look(*chunk: Any) -> bool:
-        found = survey_of(*chunk)
-        surveys[:] = [surveys[0] + found if surveys else found]
-        kept.add(*chunk)
-        return True
-
-    for _ in _prepared(source, look):
-        pass
-    if not surveys:
-        raise ValueError("the source gave no rows")
-    return surveys[0], kept
-
-
-@dataclass(frozen=True)
-class Stream(Chunked):
-    """See :class:`fastbce._rows.Rows`: a source that is read from the start for each result."""
-
-    source: Any
-    kept: _Kept
-
-    def reduce(
-        self,
-        function: Callable[[Array, Array, Array | None], T],
-        combine: Callable[[T, T], T] = add,
-    ) -> T:
-        """Return the results of all chunks, combined in their order."""
-        seen = 0
-        result: list[T] = []
-
-        def use(chunk: tuple[Array, Array, Array | None]) -> None:
-            nonlocal seen
-            seen += len(chunk[0])
-            found = function(*chunk)
-            result[:] = [combine(result[0], found) if result else found]
-
-        with closing(_prepared(self.source, self.prepare)) as chunks:
-            each(chunks, use)
-        if seen != self.n:
-            raise ValueError(
-                f"the source gave {self.n} rows when it was first read and {seen} when it was read "
-                "again; a fit needs the same rows each time: pass a callable that opens the data "
-                "anew"
-            )
-        return result[0]
-
-    def part(self) -> Memory | None:
-        """Return every k-th sample, or None where there are few anyway."""
-        if not self.kept.pieces or self.n < LEAST_THINNING * part_size(self.columns):
-            return None
-        return Memory(*self.prepare(*self.kept.joined()))

@@ -58,8 +58,9 @@ def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the process's backend and thread count, and what the environment says of them."""
     monkeypatch.setattr(_backends, "_default_backend", None)
     monkeypatch.setattr(_threads, "_num_threads", None)
-    for variable in ("FASTBCE_BACKEND", "FASTBCE_NUM_THREADS", "NUMBA_NUM_THREADS"):
-        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.delenv("FASTBCE_BACKEND", raising=False)
+    for library in ("FASTBCE", "NUMBA", "OMP"):
+        monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
 
 
 @pytest.fixture(scope="session")

@@ -42,6 +42,7 @@ def stand_in() -> None:
         "load": {width: load_of(width) for width in _vectors.WIDTHS},
         "add": {width: add_of(width) for width in _vectors.WIDTHS},
         "splat": lambda value: np.full(lanes_of(type(value)), value, type(value)),
+        "minus": lambda a, b: a - b,
         "vector_fma": lambda a, b, c: a * b + c,
         "sums": lambda *vectors: tuple(vector.sum() for vector in vectors),
     }

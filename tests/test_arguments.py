@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -295,3 +297,44 @@ def test_results_are_new_arrays(case: Case, backend: str, rng: np.random.Generat
     second = case(*case.draw(rng, 100, np.float32), **options)
     assert _digest(*first) == kept
     assert not any(np.shares_memory(a, b) for a in first for b in (*second, *arguments))
+
+
+# --- numbers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value", [np.float32(0.25), np.array(0.25), np.array([0.25]), Fraction(1, 4)], ids=repr
+)
+def test_other_ways_to_give_one_number(value: Any) -> None:
+    p, y = np.array([0.1, 0.9]), np.array([0, 1])
+    assert fastbce.bce_loss(p, y, eps=value) == fastbce.bce_loss(p, y, eps=0.25)
+    assert fastbce.bce_loss(p, y, label_smoothing=np.zeros(1)[0]) == fastbce.bce_loss(p, y)
+    X = np.eye(2)
+    given = fastbce.linear_bce_loss_gradient(X, y, p, value)
+    expected = fastbce.linear_bce_loss_gradient(X, y, p, 0.25)
+    assert all(same_bits(a, b) for a, b in zip(given, expected, strict=True))
+    hessians = [fastbce.linear_bce_hessian(X, p, each) for each in (value, 0.25)]
+    assert same_bits(*hessians)
+
+
+@every_loss
+@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
+@pytest.mark.parametrize("pos_weight", [3.0, [0.5, 2.0]], ids=str)
+def test_the_hint_for_pos_weight_works(
+    case: Case, soft: bool, pos_weight: Any, rng: np.random.Generator
+) -> None:
+    scores, y_true = case.draw(rng, (20, 2), soft=soft)
+    pos_weight = np.array(pos_weight)
+    with pytest.raises(NotImplementedError, match="pos_weight is not supported yet") as caught:
+        case(scores, y_true, pos_weight=pos_weight)
+    names = {"np": np, "y_true": y_true, "pos_weight": pos_weight}
+    hints = re.findall(r"sample_weight=(.*?)(?:\. |, one|$)", str(caught.value))
+    weights = [eval(hint, names) for hint in hints]
+    ones, zeros = np.ones_like(y_true), np.zeros_like(y_true)
+    calls = [(ones, weights[1]), (zeros, weights[2])] if soft else [(y_true, weights[0])]
+    parts = [case(scores, y, sample_weight=w) for y, w in calls]
+    # The definition: the part of label 1 counts so many times.
+    positive = case.exact(scores, ones, weight=y_true * pos_weight, reduction="mean")
+    negative = case.exact(scores, zeros, weight=1 - y_true, reduction="mean")
+    for results, a, b in zip(zip(*parts, strict=True), positive, negative, strict=True):
+        np.testing.assert_allclose(sum(results), a + b, rtol=1e-7, atol=1e-13)

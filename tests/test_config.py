@@ -201,6 +201,8 @@ def test_threads_from_first_to_last_source(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr(_threads, "usable_cpus", lambda: 5)
     assert asked_again() == 5
+    monkeypatch.setenv("OMP_NUM_THREADS", "4,2")
+    assert asked_again() == 4
     monkeypatch.setenv("NUMBA_NUM_THREADS", "3")
     assert asked_again() == 3
     monkeypatch.setenv("FASTBCE_NUM_THREADS", "2")
@@ -218,6 +220,22 @@ def test_bad_thread_count_of_the_environment(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ValueError, match=f"{variable} must be an integer.*'{value}'"):
         fastbce.get_num_threads()
+
+
+@pytest.mark.usefixtures("fresh_settings")
+@pytest.mark.parametrize(
+    ("value", "count"),
+    [
+        ("3", 3),
+        (" 3 , 2", 3),
+        ("64", 64),
+        *((bad, 5) for bad in ("", "0", "-1", "two", "1.5", ",")),
+    ],
+)
+def test_what_openmp_is_told(value: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_threads, "usable_cpus", lambda: 5)
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert fastbce.get_num_threads() == count
 
 
 def test_numpy_integers_are_thread_counts(threads: Callable[[object], None]) -> None:

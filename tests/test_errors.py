@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -82,7 +83,7 @@ BAD_INPUTS: dict[str, tuple[Any, list[str]]] = {
     "records": (np.zeros(N, [("a", "f4")]), ["dtype", "'a'"]),
     "masked": (np.ma.masked_equal(np.ones(N), 1), ["masked array", "compressed()"]),
     "ragged": ([[1, 2], [3]], ["cannot turn list", "rectangular"]),
-    "None": (None, ["dtype object"]),
+    "None": (None, ["dtype object", "got None of type NoneType"]),
     "string": ("0.5", ["dtype <U3"]),
     "dictionary": ({"a": 1}, ["dtype object"]),
     "hostile __array__": (HostileArray(), ["cannot turn HostileArray", "not today"]),
@@ -202,8 +203,37 @@ def test_unknown_reduction(case: Case, reduction: Any) -> None:
 
 
 @every_loss
-def test_unhashable_reduction(case: Case) -> None:
-    refuse(ValueError, ["reduction"], case, *arguments_of(case), reduction=["mean"])
+@pytest.mark.parametrize(
+    ("reduction", "words"),
+    [
+        (["mean"], "['mean'] of type list"),
+        (np.ones(2), "ndarray of shape (2,)"),
+        (np.array("mean"), "ndarray of shape ()"),
+        (np.int64(1), "reduction 1 of type int64"),
+        (np.str_("average"), "reduction 'average';"),
+    ],
+    ids=str,
+)
+def test_reduction_that_is_no_name(case: Case, reduction: Any, words: str) -> None:
+    refuse(ValueError, ["unknown reduction", words], case, *arguments_of(case), reduction=reduction)
+
+
+@every_loss
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("no", "'no' of type str"),
+        (None, "None"),
+        (1, "1 of type int"),
+        (np.ones(2, bool), "ndarray of shape (2,)"),
+        (np.nan, "nan of type float"),
+    ],
+    ids=str,
+)
+def test_check_labels_that_is_no_flag(case: Case, flag: Any, words: str) -> None:
+    words_of_all = ["check_labels must be True or False", words]
+    refuse(TypeError, words_of_all, case, *arguments_of(case), check_labels=flag)
+    case(*arguments_of(case), check_labels=np.True_)
 
 
 @every_loss
@@ -218,15 +248,62 @@ def test_eps_out_of_range(case: Case, eps: float) -> None:
     refuse(ValueError, words, case, *arguments_of(case), eps=eps)
 
 
-@pytest.mark.parametrize("eps", [None, "small", [1e-7, 1e-7], 1j])
-def test_eps_that_is_no_number(eps: Any) -> None:
-    refuse(TypeError, ["eps", type(eps).__name__], fastbce.bce_loss, [0.5], [1], eps=eps)
+# What is no number, and what a message says of it.
+NO_NUMBERS: tuple[tuple[Any, str], ...] = (
+    (None, "None of type NoneType"),
+    ("small", "'small' of type str"),
+    ("1e-7", "'1e-7' of type str"),
+    (b"1e-7", "of type bytes"),
+    (np.array("1e-7"), "ndarray of shape ()"),
+    ([1e-7, 1e-7], "[1e-07, 1e-07] of type list"),
+    (1j, "1j of type complex"),
+    (np.complex64(1j), "1j of type complex64"),
+    (np.array([1e-7, 1e-7]), "ndarray of shape (2,)"),
+    (np.zeros((3, 0)), "ndarray of shape (3, 0)"),
+    (np.ma.masked, "MaskedConstant of shape ()"),
+    (HostileArray(), "of type HostileArray"),
+    (10**400, "of type int"),
+)
+
+
+@pytest.mark.parametrize(("value", "words"), NO_NUMBERS, ids=lambda each: str(each)[:20])
+def test_options_that_are_no_number(value: Any, words: str) -> None:
+    case, X = BY_NAME["bce_loss"], np.ones((2, 2))
+    for name in ("eps", "label_smoothing"):
+        refuse(TypeError, [f"{name} must be one number", words], case, [0.5], [1], **{name: value})
+    for function in (
+        partial(fastbce.linear_bce_loss_gradient, X, [0, 1], [1, 1]),
+        partial(fastbce.linear_bce_hessian, X, [1, 1]),
+    ):
+        refuse(TypeError, ["intercept must be one number", words], function, value)
+
+
+def test_the_hint_for_an_offset_of_each_row_works(rng: np.random.Generator) -> None:
+    X, y, offset = rng.normal(size=(9, 2)), rng.random(9), rng.normal(size=9)
+    coef = np.array([0.3, -2.0])
+    words = ["intercept", "shape (9,)", "one more column of X, with the coefficient 1"]
+    refuse(TypeError, words, fastbce.linear_bce_loss_gradient, X, y, coef, offset)
+    loss, slope, _ = fastbce.linear_bce_loss_gradient(
+        np.column_stack([X, offset]), y, np.append(coef, 1)
+    )
+    z = X @ coef + offset
+    assert loss == pytest.approx(fastbce.bce_with_logits_loss(z, y))
+    np.testing.assert_allclose(slope[:2], fastbce.bce_with_logits_gradient(z, y) @ X)
 
 
 @every_loss
 def test_options_of_a_later_version(case: Case) -> None:
-    for option, value in (("pos_weight", 2.0), ("label_smoothing", 0.1)):
-        refuse(NotImplementedError, [option], case, *arguments_of(case), **{option: value})
+    for option, values in (
+        ("pos_weight", (2.0, "balanced", np.ones(3), np.nan)),
+        ("label_smoothing", (0.1, np.float64(0.1), np.array([0.1]), 1)),
+    ):
+        for value in values:
+            refuse(NotImplementedError, [option], case, *arguments_of(case), **{option: value})
+    for value in (np.nan, -0.1, np.float64(1.5)):
+        words = ["label_smoothing must lie in [0, 1]", f"got {float(value)}"]
+        refuse(ValueError, words, case, *arguments_of(case), label_smoothing=value)
+    words = ["label_smoothing", "shape (3,)", "y_true * (1 - s) + s / 2"]
+    refuse(TypeError, words, case, *arguments_of(case), label_smoothing=np.full(3, 0.1))
 
 
 @every_case
@@ -356,6 +433,14 @@ def test_neighbours_in_memory_do_not_overlap() -> None:
 # --- settings -----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", [np.array("numpy"), np.ones(2), ["numpy"], np.int64(3)], ids=str)
+def test_backend_that_is_no_name(name: Any) -> None:
+    words = ["set_backend: unknown backend", f"of type {type(name).__name__}", "'numba', 'numpy'"]
+    if isinstance(name, np.ndarray):
+        words[1] = f"ndarray of shape {name.shape}"
+    refuse(ValueError, words, fastbce.set_backend, name)
+
+
 @pytest.mark.parametrize("name", ["NUMPY", "cupy", "", None, 3])
 def test_unknown_backend(name: Any) -> None:
     refuse(ValueError, ["set_backend", repr(name)], fastbce.set_backend, name)
@@ -368,7 +453,13 @@ def test_too_few_threads(count: int) -> None:
     refuse(ValueError, ["at least 1", str(count)], fastbce.set_num_threads, count)
 
 
-@pytest.mark.parametrize("count", [1.0, "2", None, True])
+@pytest.mark.parametrize("count", [np.ones(2, int), np.ones(1, int), np.ones(1)], ids=repr)
+def test_threads_that_are_an_array(count: Any) -> None:
+    words = ["n must be one integer", f"ndarray of shape {count.shape}"]
+    refuse(TypeError, words, fastbce.set_num_threads, count)
+
+
+@pytest.mark.parametrize("count", [1.0, "2", None, True, np.nan, np.float64(2), np.True_])
 def test_threads_that_are_no_integer(count: Any) -> None:
     refuse(TypeError, ["integer", type(count).__name__], fastbce.set_num_threads, count)
 

@@ -236,14 +236,18 @@ def attempt(backend: str, case: Case, arguments: list[Any], options: dict[str, A
     return answer
 
 
+def computed_in(scores: Array) -> Any:
+    """Return the machine limits of the dtype that a function of these scores computes in."""
+    return np.finfo(np.float32 if scores.dtype.str[1:] in ("f2", "f4") else np.float64)
+
+
 def rounding_of_a_sum(case: Case, arguments: list[Any], options: dict[str, Any]) -> float:
     """Return the absolute error of a loss's sum or mean: docs/accuracy.md, Sums."""
     reduction = options.get("reduction", "mean")
     if options.get("sample_weight") is not None or reduction not in ("mean", "sum"):
         return 0.0
     scores = np.asarray(arguments[0])
-    work = np.float32 if scores.dtype.str[1:] in ("f2", "f4") else np.float64
-    least = 16 * float(np.finfo(work).smallest_subnormal)
+    least = 16 * float(computed_in(scores).smallest_subnormal)
     return (2e-16 if case.kind == "clipped" else least) * (scores.size if reduction == "sum" else 1)
 
 
@@ -252,13 +256,12 @@ def rounding_of_terms(case: Case, arguments: list[Any], options: dict[str, Any])
     if case.kind != "logits":
         return 0.0
     scores = np.asarray(arguments[0])
-    work = np.float32 if scores.dtype.str[1:] in ("f2", "f4") else np.float64
     given_weight = options.get("sample_weight")
     weight = np.abs(np.asarray(1.0 if given_weight is None else given_weight, np.float64))
     largest = float(weight[np.isfinite(weight)].max(initial=0))
     divisors = {"mean": scores.size, "samples": scores.shape[-1] if scores.ndim else 1}
     divisor = divisors.get(options.get("reduction", "mean"), 1)
-    return float(np.finfo(work).eps) * largest / max(divisor, 1)
+    return float(computed_in(scores).eps) * largest / max(divisor, 1)
 
 
 def agree(

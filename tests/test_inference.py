@@ -204,7 +204,7 @@ def test_dependent_columns_are_named(rng: np.random.Generator) -> None:
     assert "2 too many" in why
     groups = [set(part.split(", ")) for part in why.rpartition(": ")[2].split("; ")]
     assert {frozenset(part) for part in groups} == {
-        frozenset({"const", "x4", "x5", "x6"}),
+        frozenset({"x4", "x5", "x6"}),
         frozenset({"x1", "x2", "x7"}),
     }
 
@@ -212,7 +212,7 @@ def test_dependent_columns_are_named(rng: np.random.Generator) -> None:
 def test_a_constant_column_is_named(rng: np.random.Generator) -> None:
     X, y = draw(rng)
     why = refused(np.hstack([X, np.full((500, 1), 7.0)]), y)
-    assert set(why.rpartition(": ")[2].split(", ")) == {"const", "x4"}
+    assert why.endswith("leave out x4 (constant)")
 
 
 def test_a_fit_that_did_not_converge_is_refused(rng: np.random.Generator) -> None:

@@ -147,6 +147,85 @@ def test_batches_of_different_size_accumulate_by_sample() -> None:
     np.testing.assert_allclose(accumulated, loss.calculate(p, y), rtol=1e-14)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_totals_are_float64(dtype: Any) -> None:
+    loss = fastbce.Loss_BinaryCrossentropy()
+    p, y = np.full((64, 1), 0.99, dtype), np.ones((64, 1), dtype)
+    once = loss.calculate(p, y)
+    assert once.dtype == dtype
+    assert type(loss.accumulated_sum) is float
+    assert loss.accumulated_count == 64
+    exact = float(np.sum(loss.forward(p, y), dtype=np.float64))
+    assert loss.accumulated_sum == exact
+    np.testing.assert_allclose(once, exact / 64, rtol=np.finfo(dtype).eps)
+    assert type(loss.calculate_accumulated()) is np.float64
+
+
+class Given(fastbce.Loss):
+    """The predictions are the losses."""
+
+    def forward(self, y_pred: Array, y_true: Array) -> Array:
+        return y_pred
+
+
+def test_a_small_loss_counts_beside_a_large_total() -> None:
+    loss = Given()
+    for value in (2.0**24, *[0.5] * 1000):  # a float32 total would stay at 2^24
+        loss.calculate(np.array([value], np.float32), None)
+    assert loss.accumulated_sum == 2**24 + 500
+    assert loss.calculate_accumulated() == (2**24 + 500) / 1001
+
+
+def test_the_mean_of_many_float32_losses() -> None:
+    losses = np.full((1_000_000, 3), 0.1, np.float32)[:, :2]
+    mean = Given().calculate(losses, None)
+    assert type(mean) is np.float32
+    assert mean == np.float32(0.1)
+
+
+def test_flags_of_numpy_change_nothing() -> None:
+    special = [0.0, 5e-324, 1e-40, 6e-8, 0.5, 1.0, 746.0, -746.0, 6e4, 1e30, np.inf, np.nan]
+
+    def results(dtype: Any, told: Any) -> list[bytes]:
+        with np.errstate(all="ignore"):
+            z = np.array(special).astype(dtype)[:, None]
+        y = np.arange(len(z))[:, None] % 2
+        activation, combined = (
+            fastbce.Activation_Sigmoid(),
+            fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy(),
+        )
+        loss, found = fastbce.Loss_BinaryCrossentropy(), []
+        large = layer(1, weight_regularizer_l1=1e300, weight_regularizer_l2=1e300)
+        large.weights = np.full((3, 4), 1e200)
+        loss.remember_trainable_layers([large])
+        with np.errstate(all=told):
+            for scores, labels in (
+                (z, y),
+                (np.tile(z[:, None], (1, 2, 3)), np.tile(y[:, None], 6)),
+            ):
+                labels = labels.reshape(scores.shape)
+                activation.forward(scores)
+                activation.backward(scores)
+                loss.backward(scores, labels)
+                found += [activation.output, activation.dinputs, loss.dinputs]
+                found += [activation.predictions(scores), combined.forward(scores, labels)]
+                for probabilities in (combined.output, scores):
+                    combined.backward(probabilities, labels)
+                    found.append(combined.dinputs)
+                for finite in (1, len(scores)):
+                    part = slice(0, finite)
+                    found += [
+                        *loss.calculate(scores[part], labels[part], include_regularization=True)
+                    ]
+            found.append(loss.calculate_accumulated())
+        return [np.asarray(each).tobytes() for each in found]
+
+    for dtype in (np.float16, np.float32, np.float64):
+        expected = results(dtype, "ignore")
+        assert results(dtype, "warn") == expected
+        assert results(dtype, "raise") == expected
+
+
 def test_nothing_accumulated() -> None:
     with pytest.raises(ValueError, match=r"call calculate\(\) first"):
         fastbce.Loss_BinaryCrossentropy().calculate_accumulated()

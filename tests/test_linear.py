@@ -6,6 +6,7 @@ import platform
 import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -289,6 +290,19 @@ def test_errors(change: dict[str, Any], kind: type[Exception], text: str) -> Non
         fastbce.linear_bce_loss_gradient(**arguments | change)
 
 
+def test_other_forms_of_out(rng: np.random.Generator) -> None:
+    X, y, coef = draw(rng, (50, 3), "f8")
+    expected = fastbce.linear_bce_loss_gradient(X, y, coef)[1]
+    target = np.zeros(3)
+    for out in (target, (target,), target.view(np.memmap)):
+        target[:] = 0
+        given = out[0] if isinstance(out, tuple) else out
+        assert fastbce.linear_bce_loss_gradient(X, y, coef, out=out)[1] is given  # type: ignore[arg-type]
+        assert same_bits(target, expected)
+    none: Any = (None,)
+    assert same_bits(fastbce.linear_bce_loss_gradient(X, y, coef, out=none)[1], expected)
+
+
 def test_out_may_not_overlap_x() -> None:
     X = np.ones((4, 2))
     with pytest.raises(ValueError, match="overlaps"):
@@ -313,9 +327,17 @@ numba_only = pytest.mark.skipif(
 
 @numba_only
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
-@pytest.mark.parametrize("name", ["row_logits_block", "row_gradient_block", "gram_block"])
+@pytest.mark.parametrize(
+    ("name", "centered"),
+    [
+        *product(["row_logits_block", "row_gradient_block"], [False, True]),
+        ("column_logits_block", True),
+        ("column_gradient_block", True),
+        ("gram_block", False),
+    ],
+)
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_kernels_are_packed(name: str, dtype: str) -> None:
+def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
     from numba import njit
 
     from fastbce._kernels import linear as _linear_kernels
@@ -324,9 +346,12 @@ def test_kernels_are_packed(name: str, dtype: str) -> None:
         getattr(_linear_kernels, name).py_func
     )
     x, one = np.ones(64, dtype), np.dtype(dtype).type(1)
+    frame = np.ones((2, 32), dtype) if centered else None
     arguments = {
-        "row_logits_block": (x, 32, x[:32], one, x[:2].copy()),
-        "row_gradient_block": (x, 32, x[:2], np.zeros(32)),
+        "row_logits_block": (x, 32, frame, x[:32], one, x[:2].copy()),
+        "row_gradient_block": (x, 32, frame, x[:2], np.zeros(32)),
+        "column_logits_block": (x, 32, frame, x[:2], one, x[:32].copy()),
+        "column_gradient_block": (x, 32, frame, x[:32], np.zeros(2)),
         "gram_block": (x, x.copy(), 2, np.zeros(4 * 32)),
     }[name]
     function(*arguments)

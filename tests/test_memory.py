@@ -15,6 +15,10 @@ from cases import BY_NAME, FLOATS, LABEL_DTYPES, Array, Case
 from checks import FAMILIES, REDUCTIONS, options_for, same_bits
 
 import fastbce
+from fastbce._engine import calls
+from fastbce._engine import elementwise as _engine
+from fastbce._operations import OPERATIONS
+from fastbce._typing import Call
 
 if TYPE_CHECKING:
     import subprocess
@@ -133,6 +137,113 @@ def test_nothing_but_the_results_is_written(
             for view, frame in given:
                 view[...] = 77
                 assert np.all(frame == 77)
+
+
+# --- sizes that do not agree --------------------------------------------------------------------
+
+
+F4, BOUNDS = np.dtype(np.float32), (np.float32(0.1), np.float32(0.9))
+CLIPPED, LOGITS = (BOUNDS, 1.0, None), (1.0, None)
+# Calls of the compiled backend: the operation, its inputs and outputs (1 where there is an array),
+# the kernel's further parameters, what becomes of the losses.
+ENGINE: dict[str, tuple[str, str, str, tuple[Any, ...], str]] = {
+    "sigmoid": ("sigmoid", "1", "1", (), "none"),
+    "sigmoid_backward": ("sigmoid_backward", "11", "1", (), "none"),
+    "clipped": ("bce_loss_gradient", "110", "11", CLIPPED, "none"),
+    "clipped sum": ("bce_loss_gradient", "110", "01", CLIPPED, "sum"),
+    "logits": ("bce_with_logits_loss_gradient_hessian", "110", "111", LOGITS, "none"),
+    "logits sum": ("bce_with_logits_loss_gradient_hessian", "110", "011", LOGITS, "sum"),
+    "weighted": ("bce_with_logits_loss_gradient", "111", "110", LOGITS, "none"),
+}
+
+
+@pytest.mark.parametrize("layout", ["plain", "contiguous", "strided"])
+@pytest.mark.parametrize("shape", [(100,), (10, 10), (600_000,)], ids=str)
+@pytest.mark.parametrize("change", [-1, 1])
+@pytest.mark.parametrize("name", ENGINE)
+def test_no_kernel_gets_arrays_of_different_sizes(
+    name: str, change: int, shape: tuple[int, ...], layout: str, threads: Callable[[int], None]
+) -> None:
+    """The functions check what the user passes; this is for a mistake of their own."""
+    threads(3)
+    operation, inputs, outputs, parameters, losses = ENGINE[name]
+    present = [place == "1" for place in inputs + outputs]
+    count, plain = sum(present), layout == "plain" and inputs != "111"
+    other = (shape[0] + change, *shape[1:])
+    for wrong in range(count):
+        arrays = [np.full(other if i == wrong else shape, 0.5, F4) for i in range(count)]
+        if layout == "strided":
+            arrays = [np.repeat(a, 2, axis=-1)[..., ::2] for a in arrays]
+        given = iter(arrays)
+        places = tuple(next(given) if here else None for here in present)
+        call = Call(places[: len(inputs)], places[len(inputs) :], F4, False, plain)
+        with pytest.raises(RuntimeError, match="the arrays of one call differ"):
+            _engine.compute(OPERATIONS[operation], call, parameters, losses)
+        assert all(np.all(a == 0.5) for a in arrays)
+
+
+def test_the_flat_arrays_of_threads_have_one_size() -> None:
+    arrays = (np.zeros(200_000, F4), np.zeros(199_999, F4))
+    kernel = _engine._kernels_of(OPERATIONS["sigmoid"].family).elements
+    with pytest.raises(RuntimeError, match=r"shapes \[\(200000,\), \(199999,\)\]"):
+        calls.share(
+            kernel, lambda start, threads, spaces: (spaces,), arrays, 2, 64, out_given=False
+        )
+    assert not arrays[1].any()
+
+
+class Lying(np.ndarray[Any, np.dtype[Any]]):
+    """It says that it has eight elements."""
+
+    shape = property(lambda self: (8,))
+    size = property(lambda self: 8)
+
+
+@pytest.mark.parametrize(
+    "case", [BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *FAMILIES], ids=lambda c: c.name
+)
+def test_an_array_that_lies_about_its_size(
+    case: Case, backend: str, rng: np.random.Generator
+) -> None:
+    options, arguments = options_for(case), case.draw(rng, 8, np.float32)
+    short = np.full(3, 7, np.float32).view(Lying)
+    for place in range(len(case.results)):
+        out: list[Any] = [None] * len(case.results)
+        out[place] = short
+        with pytest.raises(ValueError, match=r"out= has shape \(3,\)"):
+            case(*arguments, out=tuple(out), **options)
+    assert np.all(np.asarray(short) == 7)
+    if len(arguments) == 2:
+        with pytest.raises(ValueError, match=r"shape \(3,\)"):
+            case(arguments[0], short, **options)
+    expected = case(*(np.full(3, 7, np.float32) for _ in arguments), **options)
+    for actual, value in zip(case(*(short for _ in arguments), **options), expected, strict=True):
+        assert same_bits(actual, value)
+
+
+@pytest.mark.parametrize("kind", [np.matrix, np.memmap, np.recarray], ids=lambda k: k.__name__)
+@pytest.mark.parametrize(
+    "case", [BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *FAMILIES], ids=lambda c: c.name
+)
+def test_results_in_subclasses_of_arrays(
+    case: Case, kind: Any, backend: str, rng: np.random.Generator
+) -> None:
+    arguments = case.draw(rng, (3, 5), np.float32)
+    options = options_for(case)
+    out = tuple(np.full((3, 5), 7, np.float32).view(kind) for _ in case.results)
+    for actual, target, value in zip(
+        case(*arguments, out=out, **options), out, case(*arguments, **options), strict=True
+    ):
+        assert actual is target
+        assert same_bits(target, value)
+
+
+def test_results_under_a_mask(backend: str) -> None:
+    out = np.ma.masked_equal(np.ones(3), 1)
+    with pytest.raises(TypeError, match=r"out= is a masked array.*\.data"):
+        fastbce.sigmoid(np.zeros(3), out=out)
+    fastbce.sigmoid(np.zeros(3), out=out.data)
+    assert np.all(out.data == 0.5)
 
 
 # --- files larger than memory that may be used --------------------------------------------------

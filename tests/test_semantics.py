@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import itertools
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pytest
-from cases import BY_NAME, LABEL_DTYPES, Case
+from cases import BY_NAME, LABEL_DTYPES, Array, Case
 from checks import (
     REDUCTIONS,
     all_dtypes,
@@ -24,7 +26,7 @@ from checks import (
 import fastbce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 SIZES = (1, 2, 15, 16, 17, 1023, 1024, 1025, 16383, 16384, 16385, 65535, 65536, 65537, 131_073)
 
@@ -265,3 +267,94 @@ def test_thread_count_does_not_change_a_bit(
             threads(count)
             for actual, value in zip(case(*arguments, **options), expected, strict=True):
                 assert same_bits(actual, value)
+
+
+# --- what the user told NumPy to raise ----------------------------------------------------------
+
+SPECIAL = (
+    *(0.0, -0.0, 5e-324, -1e-310, 2e-45, 1e-40, 6e-8, 1e-5, 0.5, 1.0, -1.0, 2.0),
+    *(30.0, -30.0, 88.8, -103.9, 746.0, -746.0, 65504.0, 1e30, -1e30, 1e300),
+    *(np.inf, -np.inf, np.nan),
+)
+FINITE = (1e30, 3e38, -3e38, 6e4, 1e4, 746.0, 5e-324, 1e-40)
+
+
+def _cast(values: tuple[float, ...], dtype: Any) -> Array:
+    with np.errstate(all="ignore"):
+        return np.array(values).astype(dtype)
+
+
+def _calls_of(case: Case, dtype: Any) -> Iterator[Callable[[], Any]]:
+    """Yield calls on special values; sums of finite ones overflow where others would be NaN."""
+    for values in (SPECIAL, FINITE):
+        x = _cast(values, dtype)
+        if not case.is_loss:
+            grid = np.meshgrid(x, x)[: 2 if case.kind == "sigmoid_backward" else 1]
+            yield partial(case, *grid)
+            yield partial(case, *(a[::2].T for a in grid))
+            continue
+        a, y = (np.ascontiguousarray(part) for part in np.meshgrid(x, _cast((0, 1, 0.3), dtype)))
+        weights = (None, 1e300, 5e-324, np.full(a.shape, 1e-30))
+        for weight, reduction in itertools.product(weights, REDUCTIONS):
+            options = {"sample_weight": weight, "reduction": reduction}
+            yield partial(case, a, y, **options)
+            yield partial(case, a[:, ::2], y[:, ::2], **options)
+        if case.kind == "clipped":
+            yield partial(case, a, y, eps=1e-300)
+        yield partial(case, a, np.full_like(y, np.nan), check_labels=True)
+        yield partial(case, a, y, sample_weight=a, reduction="none")
+
+
+def _outcome(call: Callable[[], Any], told: Literal["ignore", "warn", "raise"]) -> Any:
+    try:
+        with np.errstate(all=told):
+            results = call()
+    except ValueError as error:
+        return str(error)
+    arrays = [np.asarray(a) for a in (results if isinstance(results, tuple) else (results,))]
+    return [(a.dtype, a.shape, a.tobytes()) for a in arrays]
+
+
+def _assert_no_flag_matters(call: Callable[[], Any]) -> None:
+    expected = _outcome(call, "ignore")
+    # A warning is an error in these tests, as in all.
+    assert _outcome(call, "warn") == expected
+    assert _outcome(call, "raise") == expected
+
+
+@every_case
+@all_dtypes
+def test_flags_of_numpy_change_nothing(case: Case, dtype: Any, backend: str) -> None:
+    for call in _calls_of(case, dtype):
+        _assert_no_flag_matters(call)
+
+
+@both_families
+def test_flags_of_numpy_and_rows_longer_than_a_strip(case: Case, backend: str) -> None:
+    x = np.full((2, 40_000), -3e38, np.float32)
+    for reduction, weight in itertools.product(REDUCTIONS, (None, 10.0, 1e-45)):
+        options = {"reduction": reduction, "sample_weight": weight}
+        _assert_no_flag_matters(partial(case, x, np.ones_like(x), **options))
+
+
+def test_sums_beyond_the_largest_number_are_infinite(backend: str) -> None:
+    x = np.full(100_000, -1e308)
+    _assert_no_flag_matters(partial(fastbce.bce_with_logits_loss, x, np.ones(100_000)))
+    assert fastbce.bce_with_logits_loss(x, np.ones(100_000), reduction="sum") == np.inf
+    x = np.full(10, -3e38, np.float32)
+    assert fastbce.bce_with_logits_loss(x, np.ones(10), reduction="sum") == np.inf
+
+
+@all_dtypes
+def test_flags_of_numpy_and_the_linear_pass(dtype: Any, backend: str) -> None:
+    for values, coef in itertools.product((SPECIAL, FINITE), (1.0, 1e300, 1e-300, np.nan)):
+        X = np.repeat(_cast(values, dtype), 2).reshape(-1, 2)
+        y, factors = np.arange(len(X)) % 2, np.full(2, coef)
+        for intercept, weight in itertools.product((0.0, 1e300), (1e300, 5e-324)):
+            options: dict[str, Any] = {"sample_weight": np.full(len(X), weight)}
+            for c in (factors, [coef, -coef]):
+                for function, arguments in (
+                    (fastbce.linear_bce_loss_gradient, (X, y, c, intercept)),
+                    (fastbce.linear_bce_hessian, (X, c, intercept)),
+                ):
+                    _assert_no_flag_matters(partial(function, *arguments, **options))

@@ -17,9 +17,8 @@ pytest.importorskip("scipy", reason="the estimator needs SciPy")
 
 from sklearn.exceptions import ConvergenceWarning
 
-from fastbce import streaming
 from fastbce.inference import InferenceError
-from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model import LogisticRegression, stream
 from fastbce.streaming import ArrayChunks, ParquetChunks
 
 if TYPE_CHECKING:
@@ -137,7 +136,7 @@ def test_kept_rows_are_evenly_spaced(rng: np.random.Generator) -> None:
     X = np.arange(n, dtype=np.float64)[:, None]
     y = np.arange(n) % 2
     weight = np.arange(n, dtype=np.float64)
-    survey, kept = streaming.first_pass(pieces(X, y, weight, step=9_973))
+    survey, kept = stream.first_pass(pieces(X, y, weight, step=9_973))
     _, rows, labels, weights = kept.joined()
     every = rows[1, 0]
     assert every in (16, 32)
@@ -319,12 +318,12 @@ def test_an_early_end_leaves_no_thread_and_no_open_source(error: type[BaseExcept
         if chunk == 5:
             raise error
 
-    stream = chunks()
+    source = chunks()
     with pytest.raises(error):
-        streaming.each(stream, use)
+        stream.each(source, use)
     assert not readers()
-    assert next(stream) == 7  # 6 had been read ahead
-    stream.close()  # type: ignore[attr-defined]
+    assert next(source) == 7  # 6 had been read ahead
+    source.close()  # type: ignore[attr-defined]
     assert closed
 
 
@@ -348,7 +347,7 @@ def test_two_chunks_at_most_and_reading_goes_on_meanwhile() -> None:
         assert asked.acquire(timeout=10)
 
     asked.release()
-    streaming.each((made() for _ in range(20)), use)
+    stream.each((made() for _ in range(20)), use)
     assert most == [2]
 
 
@@ -428,11 +427,10 @@ def test_bad_parquet(columns: Any, options: Any, text: str, tmp_path: Path) -> N
 
 def test_parquet_files_that_differ(rng: np.random.Generator, tmp_path: Path) -> None:
     X, y = draw(rng)
-    source = directory(X, y, tmp_path)
+    directory(X, y, tmp_path)
     parquet(tmp_path / "d" / "3.parquet", a0=X[:, 0], y=y)
-    source = ParquetChunks(tmp_path / "d", target="y")
     with pytest.raises(ValueError, match=r"3\.parquet has no column 'a1', 'a2', 'a3'"):
-        LogisticRegression().fit_stream(source)
+        ParquetChunks(tmp_path / "d", target="y")
     (tmp_path / "none").mkdir()
     with pytest.raises(FileNotFoundError, match="holds no"):
         ParquetChunks(tmp_path / "none", target="y")

@@ -20,7 +20,7 @@ from fastbce._kernels.results import APART, PLACES, SPACE, SUPPORTED
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array, Call
 
-from .operands import Flat, Operand, cut_flat, operands
+from .operands import Flat, Operand, cut_flat, mismatch, operands
 from .workers import crew
 
 # Elements a thread has in one kernel call, 3-15 ms: how long Ctrl-C waits. Shorter pieces let the
@@ -80,6 +80,10 @@ def plain_arrays(call: Call) -> tuple[Flat, ...]:
     arrays = (*inputs, *outputs)
     if inputs[0].ndim > 1:
         arrays = tuple([None if a is None else a.ravel() for a in arrays])
+    n = len(arrays[0])
+    for a in arrays:
+        if a is not None and len(a) != n:
+            raise mismatch(*arrays)
     return arrays
 
 
@@ -114,7 +118,10 @@ def _run(
     unit: int,
     spaces: Array,
 ) -> None:
-    n, slots = arrays[0].size, crew(threads)
+    n = arrays[0].size
+    if any(isinstance(a, np.ndarray) and a.size != n for a in arrays):
+        raise mismatch(*arrays)
+    slots = crew(threads)
     if n <= PIECE:  # without the loop: 0.4 us less
         grain = grain_of(n, unit, threads, STRIP)
         kernel.team(arrays, options(0, threads, spaces), n, grain, slots, threads)

@@ -14,6 +14,7 @@ from fastbce._operations import Family, Operation
 from fastbce._typing import Array, Call
 
 from .calls import NO_SPACES, Kernel, execute, plain_arrays
+from .operands import as_bits
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
@@ -71,10 +72,10 @@ def compute(
     """See :func:`fastbce._reference.elementwise.compute`."""
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
     least = MIN_LIGHT_PER_THREAD if operation.light else MIN_PER_THREAD
-    inputs, outputs, dtype, _, plain, _ = call
+    inputs, _, dtype, _, plain, _ = call
     if plain and losses != "samples" and inputs[0].nbytes < 2 * least:
         # What one thread is to do at once: 1 us less than the way of all other calls.
-        arrays = (*inputs, *outputs) if inputs[0].ndim == 1 else plain_arrays(call)
+        arrays = plain_arrays(call)
         if kernels.block is not None:
             kernels.block(*arrays)
             return None
@@ -91,26 +92,17 @@ def compute(
         _row_means(kernels, call, parameters, least)
         return None
     if not plain and not operation.family.is_loss:
-        call = _as_bits(call)
+        call = as_bits(call)
     execute(kernels.elements, lambda start, threads, spaces: (*parameters, spaces), call, least)
     return None
 
 
 def _added_up(partials: Array) -> float:
-    """Return the sum of partial sums in the order of their numbers; sum() may change its own."""
-    return float(partials[0] if partials.size == 1 else partials.cumsum()[-1])
-
-
-def _as_bits(call: Call) -> Call:
-    """Return the call, with uint16 for float16 if all arrays are of that: so kernels take it."""
-    inputs, outputs = call.inputs, call.outputs
-    if any(a.dtype != np.float16 for a in (*inputs, *outputs)):
-        return call
-    return call._replace(
-        inputs=tuple(a.view(np.uint16) for a in inputs),
-        outputs=tuple(a.view(np.uint16) for a in outputs),
-        dtype=np.dtype(np.uint16),
-    )
+    """Add partial sums one after the other, where sum() may change its order with the version."""
+    if len(partials) == 1:
+        return float(partials[0])
+    with np.errstate(all="ignore"):
+        return float(partials.cumsum()[-1])
 
 
 def _sum(kernel: Kernel, call: Call, parameters: tuple[Any, ...], least: int) -> float:
@@ -136,7 +128,9 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
         for row in np.ndindex(loss.shape):
             inputs, results = ([None if a is None else a[row] for a in g] for g in call[:2])
             part = call._replace(inputs=tuple(inputs), outputs=(None, *results[1:]))
-            loss[row] = _sum(kernels.sums, part, parameters, least) / outputs
+            total = _sum(kernels.sums, part, parameters, least)
+            with np.errstate(all="ignore"):  # a mean may be out of the range of the losses' dtype
+                loss[row] = total / outputs
         return
     # The means are few beside the elements: where they cannot be written in place, copy them.
     in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == dtype
@@ -150,5 +144,5 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
     part = call._replace(outputs=(None, *call.outputs[1:]), out_given=False)
     execute(kernels.rows, options, part, least, outputs)
     if not in_place:
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             np.copyto(loss, means.reshape(loss.shape), "same_kind")

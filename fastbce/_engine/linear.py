@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fastbce._kernels import linear as k
 from fastbce._kernels.results import APART
 from fastbce._kernels.vectors import BYTES
+from fastbce._linear_options import Frame, Gram
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array
 
@@ -30,7 +31,10 @@ GRAM_ROWS = 64
 MIN_COLUMN_RUN = 1024
 # Sums of spans that are kept until the end, in float64 elements: 1 MiB.
 MAX_TOTALS = 1 << 17
-MAX_SPANS, MAX_GRAMS = 256, 8
+MAX_SPANS = 256
+# Partial Gram matrices, one for each thread that works on it: at most 512 MiB of them, where there
+# are so many columns that this is more than the least.
+MAX_GRAMS, LEAST_GRAMS, MAX_GRAM_ELEMENTS = 8, 2, 1 << 26
 # Multiply-adds that a thread must have to pay for its hand-over, 10-15 us.
 MIN_PER_THREAD = 1 << 16
 # Elements of X that one kernel call covers for each thread, 10-30 ms: how long Ctrl-C waits.
@@ -48,20 +52,28 @@ def linear(
     coef: Array,
     intercept: float,
     dtype: np.dtype[Any],
-    gram: str | None = None,
-    gram_dtype: np.dtype[Any] | None = None,
+    gram: Gram | None = None,
+    frame: Frame | None = None,
 ) -> tuple[float, Array, Array | None]:
     """See :func:`fastbce._reference.linear.linear`."""
     if y_true.dtype == np.bool_:
         y_true = y_true.view(np.uint8)
+    n, columns = X.shape
+    given = (weight, coef, *(frame or ()))
+    sizes = [None if array is None else array.size for array in given]
+    if y_true.size != n or sizes != [None if weight is None else n, *[columns] * (len(given) - 1)]:
+        # What follows turns arrays into addresses: never with sizes that do not match.
+        raise ValueError(
+            f"X has shape {X.shape}, but there are {y_true.size} labels, and weights, "
+            f"coefficients, centers and factors of sizes {sizes}"
+        )
     coef = np.ascontiguousarray(coef, dtype)
-    kept = gram_dtype or dtype
-    options: tuple[Any, ...] = (coef, dtype.type(intercept), dtype, gram, kept)
+    moved = None if frame is None else np.ascontiguousarray([frame.center, frame.factor], dtype)
+    options: tuple[Any, ...] = (coef, dtype.type(intercept), gram, moved)
     y, w = _operand(y_true, None), None if weight is None else _operand(weight, dtype)
     memory = _memory(X)
     if memory is not None and y.flat is not None and (w is None or w.flat is not None):
-        return _run(*memory, y.flat, None if w is None else w.flat, *options)
-    n, columns = X.shape
+        return _run(memory, y.flat, None if w is None else w.flat, *options)
     wanted = X.dtype.newbyteorder("=")
     if wanted not in (np.float32, np.float64):
         wanted = np.dtype(np.float32 if wanted == np.float16 else np.float64)
@@ -72,7 +84,9 @@ def linear(
         stop = min(start + rows, n)
         part = np.ascontiguousarray(X[start:stop], wanted)
         weights = None if w is None else w.piece(start, stop)
-        some = _run(part.reshape(-1), columns, None, y.piece(start, stop), weights, *options)
+        some = _run(
+            Memory(part.reshape(-1), columns, None), y.piece(start, stop), weights, *options
+        )
         loss += some[0]
         slope += some[1]
         if matrix is not None:
@@ -86,8 +100,16 @@ def _operand(array: Array, dtype: np.dtype[Any] | None) -> Operand:
     return Operand(array, wanted)
 
 
-def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
-    """Return the memory of `X` as one flat array, the stride, and True where it is by columns.
+class Memory(NamedTuple):
+    """`X` as its memory: element (i, j) is ``flat[i * lead + j]``, or transposed by columns."""
+
+    flat: Array
+    lead: int
+    by_column: bool | None  # True or None, which prunes branches
+
+
+def _memory(X: Array) -> Memory | None:
+    """Return the memory of `X`.
 
     None where neither the rows nor the columns are runs of native floats.
     """
@@ -95,7 +117,7 @@ def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
         return None
     (n, columns), (down, across), size = X.shape, X.strides, X.itemsize
     if X.size == 0:
-        return np.empty(0, X.dtype), 0, None
+        return Memory(np.empty(0, X.dtype), 0, None)
     by_column: bool | None
     if (across == size or columns == 1) and (n == 1 or (down % size == 0 and down > 0)):
         lead, length, by_column = down // size if n > 1 else columns, n, None
@@ -109,7 +131,7 @@ def _memory(X: Array) -> tuple[Array, int, bool | None] | None:
     flat = np.lib.stride_tricks.as_strided(X, (total,), (size,))
     if not flat.flags.writeable:
         flat = np.asarray(ArrayInterface(flat))
-    return flat, lead, by_column
+    return Memory(flat, lead, by_column)
 
 
 def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None, gram: bool) -> int:
@@ -122,18 +144,16 @@ def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None, gram: 
 
 
 def _run(
-    x: Array,
-    lead: int,
-    by_column: bool | None,
+    memory: Memory,
     y: Array,
     w: Array | None,
     coef: Array,
     intercept: Any,
-    dtype: np.dtype[Any],
-    gram: str | None,
-    gram_dtype: np.dtype[Any],
+    gram: Gram | None,
+    frame: Array | None,
 ) -> tuple[float, Array, Array | None]:
     """Run the pass over X in memory; the partition into spans depends on its shape alone."""
+    x, lead, by_column = memory
     n, columns = y.size, coef.size
     rows = _rows_of_a_block(columns, x.itemsize, by_column, gram is not None)
     spans = max(16, min(MAX_SPANS, MAX_TOTALS // (columns + 2)))
@@ -142,17 +162,18 @@ def _run(
     grams, gram_span, stride = None, 1, 0
     unit = span
     if gram is not None:
-        lanes = 2 * BYTES // gram_dtype.itemsize
+        lanes = 2 * BYTES // gram.dtype.itemsize
         stride = -(-(columns + 1) // lanes) * lanes
-        unit = gram_span = span * -(-len(totals) // MAX_GRAMS)
+        most = max(LEAST_GRAMS, min(MAX_GRAMS, MAX_GRAM_ELEMENTS // (columns + 1) ** 2))
+        unit = gram_span = span * -(-len(totals) // most)
         grams = np.zeros((-(-n // gram_span), -(-(columns + 1) // 4) * 4 * stride))
 
     most = min(get_num_threads(), -(-n // unit))
     threads = threads_for(n * (columns + 8), MIN_PER_THREAD, most)
     slots = crew(threads)
-    work = np.empty((threads, 4, rows + APART), dtype)
+    work = np.empty((threads, 4, rows + APART), coef.dtype)
     lanes_of_sums = np.empty((threads, 2, rows + APART))
-    packed = None if gram is None else np.zeros((threads, 2, rows * stride), gram_dtype)
+    packed = None if gram is None else np.zeros((threads, 2, rows * stride), gram.dtype)
     grain = unit * max(1, n // (unit * 8 * threads))
     piece = max(PIECE * threads // (max(columns, 1) * grain), 1) * grain
     for start in range(0, n, piece):
@@ -164,13 +185,14 @@ def _run(
                 part,
                 lead,
                 by_column,
+                frame,
                 coef,
                 intercept,
                 span,
                 totals[start // span :],
                 None if grams is None else grams[start // gram_span :],
                 gram_span,
-                True if gram == "squared residuals" else None,
+                True if gram is not None and gram.of == "squared residuals" else None,
                 work,
                 lanes_of_sums,
                 packed,

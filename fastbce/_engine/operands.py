@@ -72,8 +72,9 @@ class Operand:
         if self.half is not None:
             convert_block(self.half[start:stop], scratch)
             return scratch
-        for offset, box in _boxes(self.array, start, stop):
-            np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+        with np.errstate(all="ignore"):  # weights may have a wider range than the kernel's dtype
+            for offset, box in _boxes(self.array, start, stop):
+                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
         return scratch
 
     def store(self, start: int, stop: int, values: Flat) -> None:
@@ -83,9 +84,27 @@ class Operand:
         if self.half is not None:
             convert_block(values, self.half[start:stop])
             return
-        with np.errstate(over="ignore"):  # float16 has inf above 65504
+        with np.errstate(all="ignore"):  # float16 has inf above 65504
             for offset, box in _boxes(self.array, start, stop):
                 np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+
+
+def mismatch(*arrays: Flat) -> RuntimeError:
+    """Return the error for arrays of one call that differ: kernels take their sizes on trust."""
+    shapes = [a.shape for a in arrays if isinstance(a, np.ndarray)]
+    return RuntimeError(f"the arrays of one call differ, nothing was computed: shapes {shapes}")
+
+
+def as_bits(call: Call) -> Call:
+    """Return the call, with uint16 for float16 if all arrays are of that: so kernels take it."""
+    inputs, outputs = call.inputs, call.outputs
+    if any(a.dtype != np.float16 for a in (*inputs, *outputs)):
+        return call
+    return call._replace(
+        inputs=tuple(a.view(np.uint16) for a in inputs),
+        outputs=tuple(a.view(np.uint16) for a in outputs),
+        dtype=np.dtype(np.uint16),
+    )
 
 
 def cut_flat(flat: Flat, start: int, stop: int) -> Flat:
@@ -119,6 +138,8 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
 def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand | None]:
     """Return the arrays of a call, inputs and outputs, as a kernel can take them."""
     inputs, outputs = call.inputs, call.outputs
+    if len({a.size for a in (*inputs, *outputs) if a is not None}) != 1:
+        raise mismatch(*inputs, *outputs)
     reads = [call.dtype] * len(inputs)
     if takes_labels:
         native = inputs[1].dtype.newbyteorder("=")

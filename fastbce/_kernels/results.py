@@ -88,9 +88,10 @@ def step_of(spaces: Any, most: Any) -> Any:
     return SPACE if spaces.shape[0] > 0 else max(most, 1)
 
 
-def _shift(target: Any, start: int) -> int:
+@point
+def _shift(address: int, size: int, start: int) -> int:
     """Return how many elements of the line in which element `start` lies are before it."""
-    return int((target.ctypes.data // target.itemsize + start) % (LINE // target.itemsize))
+    return int((address // size + start) % (LINE // size))
 
 
 def stage(target: Any, spaces: Any, index: int, place: int, start: int, stop: int) -> Any:
@@ -99,7 +100,7 @@ def stage(target: Any, spaces: Any, index: int, place: int, start: int, stop: in
         return target
     if len(spaces) == 0:
         return target[start:stop]
-    shift = _shift(target, start)
+    shift = _shift(target.ctypes.data, target.itemsize, start)
     return spaces[index, place, shift : shift + stop - start]
 
 
@@ -195,7 +196,7 @@ def _flushing(size: int) -> Any:
         if spaces.shape[0] == 0:
             return
         space = spaces[index, place]
-        shift = int((target.ctypes.data // size + start) % line)
+        shift = _shift(target.ctypes.data, size, start)
         there = start - shift  # the element of the target whose place in the space is 0
         i = 0
         if start == first and shift > 0:

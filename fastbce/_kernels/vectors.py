@@ -138,6 +138,16 @@ def vector_fma(typing_context, a, b, c):
 
 
 @intrinsic
+def minus(typing_context, a, b):
+    """Return ``a - b``."""
+
+    def generate(context, builder, signature, args):
+        return builder.fsub(*args)
+
+    return a(a, a), generate
+
+
+@intrinsic
 def sums(typing_context, a, b, c, d):
     """Return the sums of the lanes of four vectors; each is halved until one is left."""
 

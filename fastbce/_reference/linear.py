@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbce._linear_options import Frame, Gram
 from fastbce._typing import Array
 
 ROWS_ELEMENTS = 1 << 18
@@ -21,14 +22,15 @@ def linear(
     coef: Array,
     intercept: float,
     dtype: np.dtype[Any],
-    gram: str | None = None,
-    gram_dtype: np.dtype[Any] | None = None,
+    gram: Gram | None = None,
+    frame: Frame | None = None,
 ) -> tuple[float, Array, Array | None]:
     """Return the sums over all rows of the loss, its gradient and, if asked for, a Gram matrix.
 
     The intercept comes first in the gradient and in the matrix, which is the sum of
-    ``v (1, x) (1, x)^T`` with ``v = w s (1 - s)`` for ``gram="hessian"`` and
-    ``v = (w (s - y))^2`` for ``gram="squared residuals"``, where ``s = sigmoid(x @ coef + b)``.
+    ``v (1, x) (1, x)^T`` with ``v = w s (1 - s)`` for ``gram.of == "hessian"`` and
+    ``v = w (s - y)^2`` for ``"squared residuals"``, where ``s = sigmoid(x @ coef + b)``. With a
+    frame, x stands for ``x - frame.center`` everywhere, times ``frame.factor`` in the matrix.
     """
     n, columns = X.shape
     loss, slope = 0.0, np.zeros(columns + 1)
@@ -39,17 +41,22 @@ def linear(
         y = y_true[start : start + step].astype(dtype)
         w = dtype.type(1) if weight is None else weight[start : start + step].astype(dtype)
         with np.errstate(all="ignore"):
+            if frame is not None:
+                rows -= frame.center.astype(dtype)
             z = rows @ coef.astype(dtype) + dtype.type(intercept)
             e = np.exp(-np.abs(z))
             wrong = np.where(z >= 0, 1 - y, y)
             values = w * (np.where(wrong == 0, 0, np.abs(z) * wrong) + np.log1p(e))
             share = (1 - y) * np.where(z >= 0, 1, e) - y * np.where(z >= 0, e, 1)
-            residuals = w * share / (1 + e)
+            residuals = share / (1 + e)
             loss += float(np.sum(values, dtype=np.float64))
-            slope[0] += np.sum(residuals, dtype=np.float64)
-            slope[1:] += residuals @ rows
-            if matrix is not None:
-                factors = w * e / (1 + e) ** 2 if gram == "hessian" else residuals**2
+            slope[0] += np.sum(w * residuals, dtype=np.float64)
+            slope[1:] += (w * residuals) @ rows
+            if matrix is not None and gram is not None:
+                # A weight of 2 is two rows, each with its own square.
+                factors = w * (e / (1 + e) ** 2 if gram.of == "hessian" else residuals**2)
+                if frame is not None:
+                    rows *= frame.factor.astype(dtype)
                 full = np.column_stack([np.ones_like(y), rows])
                 matrix += (full.T * factors) @ full
     # BLAS may round the two halves apart.

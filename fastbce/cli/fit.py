@@ -15,7 +15,17 @@ import numpy as np
 import fastbce
 from fastbce.cli.model_file import Model, load_model, write_whole
 from fastbce.cli.plots import calibration, draw
-from fastbce.cli.tables import Feature, TableError, design, learn_features, read_table, target_of
+from fastbce.cli.tables import (
+    Feature,
+    Label,
+    Table,
+    TableError,
+    design,
+    learn_features,
+    one_line,
+    read_table,
+    target_of,
+)
 
 if TYPE_CHECKING:
     import argparse
@@ -25,6 +35,9 @@ if TYPE_CHECKING:
     from fastbce._typing import Array
 
 ROWS_AT_ONCE = 1 << 16
+SHOWN_LEVELS = 5
+# Squares of larger values overflow.
+HUGE = 1e150
 
 
 @contextmanager
@@ -70,7 +83,10 @@ def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feat
     with _step(f"reading {data}"):
         table = read_table(data, wanted)
     labels, known, classes = target_of(table, target, arguments.positive)
-    names = arguments.features or [name for name in table.columns if name != target]
+    names = arguments.features
+    if not names:
+        names = [name for name in table.columns if name not in (target, *table.index)]
+        _say_what_is_left_out(table, target)
     for name in arguments.categorical:
         if name not in names:
             raise TableError(f"--categorical {name} is not among the features")
@@ -78,7 +94,7 @@ def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feat
         raise TableError(f"{data} has no column beside the target")
     features = learn_features(table, names, arguments.categorical)
     with _step("encoding"):
-        X, complete = design(table, features)
+        X, complete = design(table, features, fitting=True)
     keep = complete & known
     missing = int(np.count_nonzero(~keep))
     if missing:
@@ -94,7 +110,8 @@ def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feat
     ones = int(labels.sum())
     if ones in (0, len(labels)):
         raise TableError(f"{data}: in the rows without missing values the target has one value")
-    spread = np.ptp(X, axis=0)
+    with np.errstate(over="ignore"):
+        spread = np.ptp(X, axis=0)
     outputs = [name for feature in features for name in feature.outputs]
     if np.any(spread == 0):
         name = outputs[int(np.argmin(spread))]
@@ -103,7 +120,24 @@ def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feat
         f"{len(labels)} rows, {X.shape[1]} columns; target {target!r}: {classes[1]!r} is 1 "
         f"({ones} rows), {classes[0]!r} is 0 ({len(labels) - ones} rows)"
     )
+    _say_which_are_groups(features)
     return X, labels, features, classes
+
+
+def _say_what_is_left_out(table: Table, target: str) -> None:
+    for name in table.index:
+        if name != target:
+            kind = f"{name!r} is an index of pandas" if name.strip() else "a column without a name"
+            print(f"{kind}: it names the rows, and is left out")
+
+
+def _say_which_are_groups(features: list[Feature]) -> None:
+    for feature in features:
+        if feature.levels is not None:
+            shown = ", ".join(repr(level) for level in feature.levels[:SHOWN_LEVELS])
+            more = ", ..." if len(feature.levels) > SHOWN_LEVELS else ""
+            count = len(feature.levels)
+            print(f"{feature.name!r} names {count} groups, compared with the first: {shown}{more}")
 
 
 def _check_out(path: Path | None) -> None:
@@ -143,7 +177,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
             f"{arguments.data}: too few rows to hold some of each class out; change --test-size"
         )
     with _step("fitting without the held-out rows"):
-        z = _fit(X, y, names, arguments, (~hidden).astype(np.float64)).decision_function(X)
+        z = _logits(_fit(X, y, names, arguments, (~hidden).astype(np.float64)), X, arguments.data)
     found = measures(z[hidden], y[hidden])
     with _step("fitting all rows"):
         model = _fit(X, y, names, arguments, None)
@@ -189,7 +223,12 @@ def _fit(
     model._column_names = names
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
-        model.fit(X, y, weight)
+        # What overflows is judged by the estimator, by what comes of it.
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            model.fit(X, y, weight)
+        except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
+            raise TableError(f"{arguments.data}: {one_line(error)}{_huge(X, names)}") from error
     if np.isinf(arguments.C) and weight is None:
         try:
             _ = model.result_
@@ -199,6 +238,26 @@ def _fit(
     elif caught and np.isfinite(arguments.C):
         raise TableError(str(caught[0].message))
     return model
+
+
+def _huge(X: Array, names: list[str]) -> str:
+    """Name the column with the largest values where these may be what went wrong."""
+    size = np.maximum(X.max(axis=0), -X.min(axis=0))
+    largest = int(np.argmax(size))
+    if size[largest] < HUGE:
+        return ""
+    return f"; column {names[largest]!r} holds values of up to {size[largest]:.4g} in size"
+
+
+def _logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Array:
+    """Return the logits of some rows, which must be finite."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        z = np.asarray(model.decision_function(X))
+    bad = ~np.isfinite(z) if rows is None else ~np.isfinite(z) & rows
+    if bad.any():
+        row = int(np.argmax(bad)) + 1
+        raise TableError(f"{source}: the values in row {row} are so large that no prediction holds")
+    return z
 
 
 def _print_coefficients(names: list[str], values: list[float]) -> None:
@@ -229,9 +288,10 @@ def run_predict(arguments: argparse.Namespace) -> None:
     missing = int(np.count_nonzero(~complete))
     if missing and arguments.missing == "error":
         raise TableError(_missing_text(arguments.data, complete))
-    z = model.logits(X)
+    z = _logits(model, X, arguments.data, complete)
     z[~complete] = np.nan
     if arguments.out is None:
+        _check_encoding(model.classes)
         _write_predictions(sys.stdout, model, z)
         return
 
@@ -242,6 +302,19 @@ def run_predict(arguments: argparse.Namespace) -> None:
     write_whole(arguments.out, write)
     blank = f", {missing} of them blank, because a value is missing" if missing else ""
     print(f"wrote {len(z)} predictions to {arguments.out}{blank}")
+
+
+def _check_encoding(classes: tuple[Label, Label]) -> None:
+    """Refuse to write other names than the classes have."""
+    encoding = sys.stdout.encoding or "utf-8"
+    for value in classes:
+        try:
+            str(value).encode(encoding)
+        except UnicodeEncodeError:
+            raise TableError(
+                f"the standard output is {encoding}, which cannot write the class {value!r}; name "
+                "a file with --out, or set PYTHONIOENCODING=utf-8"
+            ) from None
 
 
 def _write_predictions(file: Any, model: Model, z: Array) -> None:

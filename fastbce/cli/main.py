@@ -7,6 +7,7 @@ any extra.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+
+# Python's ways to treat characters that an encoding lacks which end in an error.
+STRICT = ("strict", "surrogateescape")
 
 
 class CommandError(Exception):
@@ -116,9 +120,17 @@ def _share(text: str) -> float:
     return value
 
 
+def _whole_number(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
 # What argparse calls them in its errors.
 _list_of_names.__name__ = "list of names"
 _positive_number.__name__ = "positive number"
+_whole_number.__name__ = "whole number from 0 on"
 _share.__name__ = "number between 0 and 1"
 
 
@@ -151,7 +163,9 @@ def _fit_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="share of rows held out to measure the fit (default: 0.25)",
     )
-    add("--seed", type=int, default=0, help="decides which rows are held out (default: 0)")
+    add(
+        "--seed", type=_whole_number, default=0, help="decides which rows are held out (default: 0)"
+    )
     add("--out", type=Path, metavar="FILE", help="write the model there, as JSON")
     add("--plot", type=Path, metavar="DIR", help="write ROC, calibration and coefficients there")
 
@@ -248,6 +262,15 @@ def _check_settings() -> None:
         raise CommandError(str(error)) from error
 
 
+def _check_output() -> None:
+    """See to it that whatever is printed can be."""
+    if sys.stdout is None:  # what Python makes of a closed one
+        raise CommandError("the standard output is closed; send it to a file or to /dev/null")
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in STRICT:
+        # A name that a terminal cannot show is no reason to lose a fit.
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastbce",
@@ -281,6 +304,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _build_parser().parse_args(argv)
     command: Command = arguments.command
     try:
+        _check_output()
         _check_settings()
         status = command.run(arguments)
         sys.stdout.flush()
@@ -296,6 +320,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command.extra is None or missing == "fastbce":
             raise
         message = f"{missing} is not installed: pip install 'fastbce[{command.extra}]'"
+    except MemoryError as error:
+        message = f"there is not enough memory: {error}".rstrip(": ")
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     else:

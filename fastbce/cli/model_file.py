@@ -30,7 +30,7 @@ class Model:
     coef: tuple[float, ...]
     fit: dict[str, Any] = field(default_factory=dict)
 
-    def logits(self, X: Array) -> Array:
+    def decision_function(self, X: Array) -> Array:
         """Return the logits of the rows of a design matrix."""
         return np.asarray(X @ np.array(self.coef) + self.intercept)
 
@@ -53,7 +53,7 @@ def load_model(path: Path) -> Model:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise TableError(f"{path} does not exist") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TableError(f"{path} is not a model: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise TableError(f"{path} is not a model written by fastbce fit")
@@ -77,6 +77,10 @@ def load_model(path: Path) -> Model:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TableError(f"{path} is a damaged model: {type(error).__name__} {error}") from None
+    if not all(isinstance(value, Label) for value in model.classes):
+        raise TableError(f"{path} is a damaged model: its classes are {model.classes}")
+    if not np.all(np.isfinite([model.intercept, *model.coef])):
+        raise TableError(f"{path} is a damaged model: a coefficient is not finite")
     if len(model.coef) != sum(len(feature.outputs) for feature in features):
         raise TableError(f"{path} is a damaged model: coefficients and features do not match")
     return model

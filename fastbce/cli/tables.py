@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbce._columns import Advice, Column, TableError, as_known, index_of_pandas
 from fastbce._typing import Array
+
+from .csv_text import check_csv, check_utf8
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -25,10 +29,8 @@ __all__ = ["Feature", "Table", "TableError", "design", "learn_features", "read_t
 MAX_LEVELS = 200
 NULLS = ["", "NA", "N/A", "NaN", "nan", "null", "NULL", "None"]
 LONGEST_MESSAGE = 200
-
-
-class TableError(Exception):
-    """A file or one of its columns cannot be used; the text is the one line that says why."""
+MOST_NAMES = 30
+LEAVE_OUT = "leave it out with --features"
 
 
 @dataclass(frozen=True)
@@ -38,11 +40,18 @@ class Table:
     source: Path
     columns: dict[str, pa.ChunkedArray]
     rows: int
+    index: tuple[str, ...] = ()  # columns that name the rows, so no variables
 
     def __getitem__(self, name: str) -> pa.ChunkedArray:
         """Return a column, or raise an error that says which there are."""
         check_names(self.source, [name], self.columns)
         return self.columns[name]
+
+    def column(self, name: str, *, fitting: bool) -> Column:
+        """Return a column with the advice for a fit, or for predictions."""
+        groups = f"give --categorical {name} to make groups of its values"
+        advice = Advice(LEAVE_OUT, groups) if fitting else Advice("the model needs numbers there")
+        return Column(self.source, name, self[name], advice)
 
 
 @dataclass(frozen=True)
@@ -87,13 +96,13 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
         raise TableError(f"{path}: unknown format; known are {', '.join(READERS)}")
     _check_file(path)
     try:
-        columns = reader(path, names)
+        columns, index = reader(path, names)
     except (TableError, ModuleNotFoundError):
         raise
     except MemoryError:
         raise TableError(f"{path} does not fit into memory") from None
     except Exception as error:
-        raise TableError(f"{path} cannot be read: {_one_line(error)}") from error
+        raise TableError(f"{path} cannot be read: {one_line(error)}") from error
     check_names(path, names, columns)
     lengths = {name: len(column) for name, column in columns.items()}
     rows = next(iter(lengths.values()), 0)
@@ -102,7 +111,7 @@ def read_table(path: Path, names: Sequence[str] | None = None) -> Table:
             raise TableError(f"{path}: column {name!r} has {length} rows, where others have {rows}")
     if not rows:
         raise TableError(f"{path} has no rows")
-    return Table(path, columns, rows)
+    return Table(path, columns, rows, tuple(index))
 
 
 def _check_file(path: Path) -> None:
@@ -119,10 +128,15 @@ def check_names(source: Path, names: Sequence[str] | None, known: Iterable[str])
     known = list(known)
     for name in names or ():
         if name not in known:
-            raise TableError(f"{source} has no column {name!r}; its columns are {', '.join(known)}")
+            # Blanks around a name, or none at all, show in quotes only.
+            shown = [text if text and text == text.strip() else repr(text) for text in known]
+            more = f", ... ({len(shown)} in all)" if len(shown) > MOST_NAMES else ""
+            listed = ", ".join(shown[:MOST_NAMES])
+            raise TableError(f"{source} has no column {name!r}; its columns are {listed}{more}")
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
+    """Return the text of an error in one line, cut where it is long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= LONGEST_MESSAGE else text[: LONGEST_MESSAGE - 3] + "..."
 
@@ -163,15 +177,16 @@ def available_memory() -> int | None:
     return max(min(limits), 0) if limits else None
 
 
-Columns = dict[str, Any]
+# By name, and the names of those that name the rows.
+Columns = tuple[dict[str, Any], list[str]]
 
 
-def _columns_of(path: Path, table: pa.Table) -> Columns:
-    columns: Columns = {}
+def _columns_of(path: Path, table: pa.Table) -> dict[str, Any]:
+    columns: dict[str, Any] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in columns:
             raise TableError(f"{path}: two columns are called {name!r}")
-        columns[name] = column
+        columns[name] = as_known(column)
     return columns
 
 
@@ -179,10 +194,14 @@ def _read_csv(path: Path, names: Sequence[str] | None) -> Columns:
     import pyarrow as pa
     from pyarrow import csv
 
+    check_csv(path)
     _check_memory(path, path.stat().st_size)
     with csv.open_csv(path) as reader:
         known = reader.schema.names
     check_names(path, names, known)
+    for name in names or ():
+        if known.count(name) > 1:
+            raise TableError(f"{path}: {known.count(name)} columns are called {name!r}")
     convert = csv.ConvertOptions(
         include_columns=list(names or ()), null_values=NULLS, strings_can_be_null=True
     )
@@ -194,7 +213,10 @@ def _read_csv(path: Path, names: Sequence[str] | None) -> Columns:
         # Types come from the first block: look at all rows before giving up.
         whole = csv.ReadOptions(block_size=min(path.stat().st_size + 1, 2**31 - 1))
         table = csv.read_csv(path, convert_options=convert, read_options=whole)
-    return _columns_of(path, table)
+    columns = _columns_of(path, table)
+    check_utf8(path, columns)
+    # A first column without a name holds the names of rows, as pandas and R write them.
+    return columns, [name for name in known[:1] if not name.strip()]
 
 
 def _read_parquet(path: Path, names: Sequence[str] | None) -> Columns:
@@ -206,7 +228,8 @@ def _read_parquet(path: Path, names: Sequence[str] | None) -> Columns:
     chunks = [group.column(j) for group in groups for j in range(group.num_columns)]
     wanted = [c for c in chunks if names is None or c.path_in_schema.split(".")[0] in names]
     _check_memory(path, sum(chunk.total_uncompressed_size for chunk in wanted))
-    return _columns_of(path, file.read(columns=None if names is None else list(names)))
+    table = file.read(columns=None if names is None else list(names))
+    return _columns_of(path, table), index_of_pandas(file.schema_arrow)
 
 
 def _read_arrow(path: Path, names: Sequence[str] | None) -> Columns:
@@ -219,8 +242,9 @@ def _read_arrow(path: Path, names: Sequence[str] | None) -> Columns:
         except pa.ArrowInvalid:
             source.seek(0)
             table = pa.ipc.open_stream(source).read_all()
-    columns = _columns_of(path, table)
-    return columns if names is None else {name: columns[name] for name in names if name in columns}
+    index = index_of_pandas(table.schema)
+    check_names(path, names, table.column_names)
+    return _columns_of(path, table if names is None else table.select(dict.fromkeys(names))), index
 
 
 def _read_numpy(path: Path, names: Sequence[str] | None) -> Columns:
@@ -239,10 +263,9 @@ def _read_numpy(path: Path, names: Sequence[str] | None) -> Columns:
         else:
             raise TableError(f"{path}: {name!r} has shape {array.shape}; one or two axes are known")
     wanted = flat if names is None else {name: flat[name] for name in names if name in flat}
-    return {
-        name: pa.chunked_array([pa.array(np.ascontiguousarray(column))])
-        for name, column in wanted.items()
-    }
+    # Arrow knows neither strides nor the other order of bytes.
+    native = {n: np.ascontiguousarray(a, a.dtype.newbyteorder("=")) for n, a in wanted.items()}
+    return {n: as_known(pa.chunked_array([pa.array(a)])) for n, a in native.items()}, []
 
 
 READERS: dict[str, Callable[[Path, Sequence[str] | None], Columns]] = {
@@ -254,46 +277,6 @@ READERS: dict[str, Callable[[Path, Sequence[str] | None], Columns]] = {
     ".npy": _read_numpy,
     ".npz": _read_numpy,
 }
-
-
-def _is_text(column: Any) -> bool:
-    from pyarrow import types
-
-    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    return bool(types.is_string(kind) or types.is_large_string(kind))
-
-
-def _as_text(column: Any) -> Any:
-    """Return the values as text, whole numbers without a point whatever type they are read as."""
-    from pyarrow import compute, int64, string, types
-
-    if types.is_floating(column.type):
-        column = compute.if_else(compute.is_nan(column), None, column)
-        if compute.all(compute.equal(compute.round(column), column)).as_py():
-            column = compute.cast(column, int64())
-    return compute.cast(column, string())
-
-
-def _as_numbers(column: Any, name: str, source: Path) -> Array:
-    """Return float64 with NaN for what is missing."""
-    from pyarrow import compute, float64, types
-
-    kind = column.type
-    numeric = types.is_integer(kind) or types.is_floating(kind) or types.is_boolean(kind)
-    if not (numeric or types.is_decimal(kind)):
-        raise TableError(
-            f"{source}: column {name!r} is of type {kind}; numbers and text can be used: leave it "
-            "out with --features, or turn it into one of them"
-        )
-    if types.is_boolean(kind):
-        from pyarrow import int8
-
-        column = compute.cast(column, int8())
-    values = compute.cast(column, float64(), safe=False).to_numpy()
-    if np.isinf(values).any():
-        row = int(np.argmax(np.isinf(values))) + 1
-        raise TableError(f"{source}: column {name!r} is infinite in row {row}")
-    return np.asarray(values)
 
 
 def learn_features(
@@ -321,57 +304,68 @@ def learn_features(
         If a column is constant, has no values, too many levels or a type that is neither number
         nor text.
     """
-    features = []
-    for name in names:
-        column = table[name]
-        if column.null_count == len(column):
-            raise TableError(f"{table.source}: column {name!r} has no values")
-        if not (_is_text(column) or name in categorical):
-            values = _as_numbers(column, name, table.source)
-            if np.nanmin(values) == np.nanmax(values):
-                _refuse_constant(table, name, f"{np.nanmin(values):g}")
-            features.append(Feature(name))
-            continue
-        if not _is_text(column):
-            _as_numbers(column, name, table.source)  # refuses what is neither number nor text
-        levels = _as_text(column).drop_null().unique().to_pylist()
-        levels.sort(key=None if _is_text(column) else float)
-        if len(levels) == 1:
-            _refuse_constant(table, name, repr(levels[0]))
-        if len(levels) > MAX_LEVELS:
-            raise TableError(
-                f"{table.source}: column {name!r} has {len(levels)} different values, more than "
-                f"{MAX_LEVELS}; leave it out with --features if it is an identifier"
-            )
-        features.append(Feature(name, tuple(levels)))
-    return features
+    return [
+        _feature(table.column(name, fitting=True), categorical=name in categorical)
+        for name in names
+    ]
 
 
-def _refuse_constant(table: Table, name: str, value: str) -> None:
-    raise TableError(
-        f"{table.source}: column {name!r} is constant ({value} in every row), so it tells nothing; "
-        "leave it out with --features"
-    )
+def _feature(column: Column, *, categorical: bool) -> Feature:
+    if column.values.null_count == len(column.values):
+        column.refuse("has no values")
+    column.check_type(f"{LEAVE_OUT}, or turn it into one of them")
+    if not (categorical or column.is_categories()) and _is_numbers(column):
+        values = column.numbers()
+        values = values[~np.isnan(values)]
+        if not len(values):
+            column.refuse("has no values")
+        if values.min() == values.max():
+            _refuse_constant(column, f"{values[0]:g}")
+        return Feature(column.name)
+    levels = column.levels()
+    if len(levels) == 1:
+        _refuse_constant(column, repr(levels[0]))
+    if len(levels) > MAX_LEVELS:
+        column.refuse(
+            f"has {len(levels)} different values, more than {MAX_LEVELS}",
+            f"{LEAVE_OUT} if it is an identifier",
+        )
+    return Feature(column.name, tuple(levels))
 
 
-def design(table: Table, features: Sequence[Feature]) -> tuple[Array, Array]:
+def _is_numbers(column: Column) -> bool:
+    if not column.is_text():
+        return True
+    if not column.holds_numbers():
+        return False
+    if column.source.suffix.lower() != ".csv":
+        # Whoever wrote it may have meant groups, or numbers.
+        column.refuse(
+            "is text in which every cell is a number",
+            f"store it as numbers, or {column.advice.as_groups}",
+        )
+    return True
+
+
+def _refuse_constant(column: Column, value: str) -> None:
+    column.refuse(f"is constant ({value} in every row), so it tells nothing")
+
+
+def design(
+    table: Table, features: Sequence[Feature], *, fitting: bool = False
+) -> tuple[Array, Array]:
     """Return the matrix, in Fortran order, and which rows have no missing value."""
     width = sum(len(feature.outputs) for feature in features)
     X = np.empty((table.rows, width), order="F")
     complete = np.ones(table.rows, np.bool_)
     place = 0
     for feature in features:
-        column = table[feature.name]
+        column = table.column(feature.name, fitting=fitting)
         if feature.levels is None:
-            if _is_text(column):
-                raise TableError(
-                    f"{table.source}: column {feature.name!r} holds text, where the model was "
-                    "fitted to numbers"
-                )
-            X[:, place] = _as_numbers(column, feature.name, table.source)
+            X[:, place] = column.numbers()
             complete &= ~np.isnan(X[:, place])
         else:
-            codes = _codes(column, feature, table)
+            codes = _codes(column, feature.levels)
             complete &= codes >= 0
             for level in range(1, len(feature.levels)):
                 X[:, place + level - 1] = codes == level
@@ -379,22 +373,23 @@ def design(table: Table, features: Sequence[Feature]) -> tuple[Array, Array]:
     return X, complete
 
 
-def _codes(column: Any, feature: Feature, table: Table) -> Array:
+def _codes(column: Column, levels: Sequence[str]) -> Array:
     """Return the number of each row's level, -1 where it is missing."""
-    encoded = _as_text(column).combine_chunks().dictionary_encode()
+    encoded = column.text().combine_chunks().dictionary_encode()
     if hasattr(encoded, "combine_chunks"):
         encoded = encoded.combine_chunks()
-    number = {level: i for i, level in enumerate(feature.levels or ())}
+    number = {level: i for i, level in enumerate(levels)}
     found = encoded.dictionary.to_pylist()
-    unknown = [level for level in found if level not in number]
-    if unknown:
-        raise TableError(
-            f"{table.source}: column {feature.name!r} holds {unknown[0]!r}, a level that the model "
-            "has not seen"
-        )
+    rows = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    for i, level in enumerate(found):
+        if level not in number:
+            where = column.place(int(np.argmax(rows == i)))
+            raise TableError(
+                f"{column.source}: column {column.name!r} holds {level!r}, a level that the model "
+                f"has not seen, in {where}"
+            )
     places = np.array([number[level] for level in found] + [-1])
-    codes = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
-    return np.asarray(places[codes])
+    return np.asarray(places[rows])
 
 
 Label = bool | int | float | str
@@ -404,6 +399,31 @@ def _spellings(value: Label) -> set[str]:
     """Return how a value may be written on the command line."""
     text = str(value)
     return {text, text.lower()} | ({f"{value:g}"} if isinstance(value, float) else set())
+
+
+def _is_known(cell: Any) -> bool:
+    return cell is not None and bool(cell == cell)
+
+
+def _label(cell: Any) -> Label:
+    """Return a cell of a target; decimals are the numbers that a CSV file would hold."""
+    if not isinstance(cell, Decimal):
+        return cell  # type: ignore[no-any-return]
+    return int(cell) if cell == cell.to_integral_value() else float(cell)
+
+
+def _rarest(column: Column, cells: Any) -> str:
+    """Say where the rarest value is: often it is the one that should not be there."""
+    from pyarrow import compute
+
+    counts = {
+        entry["values"]: entry["counts"]
+        for entry in compute.value_counts(cells).to_pylist()
+        if _is_known(entry["values"])
+    }
+    value = min(counts, key=lambda v: counts[v])
+    row = compute.index(cells, value).as_py()
+    return f"; the rarest is {_label(value)!r}, first in {column.place(row)}"
 
 
 def target_of(
@@ -434,21 +454,31 @@ def target_of(
     TableError
         If the column does not hold two values, or `positive` is neither of them.
     """
-    from pyarrow import compute, types
+    import pyarrow as pa
+    from pyarrow import compute
 
-    column = table[name]
-    if types.is_dictionary(column.type):
-        column = _as_text(column)
-    found = compute.unique(column).to_pylist()
-    values = sorted({v for v in found if v is not None and v == v}, key=lambda v: (str(type(v)), v))
+    column = table.column(name, fitting=True)
+    column.check_type("turn the target into one of them")
+    cells = column.decoded()
+    raw = {_label(cell): cell for cell in compute.unique(cells).to_pylist() if _is_known(cell)}
+    values = sorted(raw, key=lambda v: (str(type(v)), v))
+    if column.is_ordered():
+        values.sort(key=[_label(cell) for cell in column.categories().to_pylist()].index)
     if len(values) != 2:
         shown = ", ".join(repr(v) for v in values[:5]) + (", ..." if len(values) > 5 else "")
+        rare = _rarest(column, cells) if 2 < len(values) <= MAX_LEVELS else ""
         raise TableError(
             f"{table.source}: the target {name!r} has {len(values)} different value(s) ({shown}); "
-            "two are needed"
+            f"two are needed{rare}"
         )
-    if not all(isinstance(value, bool | int | float | str) for value in values):
-        raise TableError(f"{table.source}: the target {name!r} is of type {column.type}")
+    hits, misses = (compute.equal(cells, pa.scalar(raw[v], cells.type)) for v in values[::-1])
+    for value, where in zip(values[::-1], (hits, misses), strict=True):
+        if isinstance(value, float) and not value.is_integer():
+            row = column.place(compute.index(where, True).as_py())
+            raise TableError(
+                f"{table.source}: the target {name!r} holds {value!r} in {row}, which names no "
+                "class: that is a whole number or text"
+            )
     if positive is not None:
         matching = [v for v in values if positive in _spellings(v)]
         if len(matching) != 1:
@@ -458,8 +488,7 @@ def target_of(
             )
         if matching[0] == values[0]:
             values.reverse()
-    hits = compute.equal(column, values[1])
-    misses = compute.equal(column, values[0])
+            hits, misses = misses, hits
     labels = compute.fill_null(hits, False).to_numpy().astype(np.uint8)
     known = labels.astype(np.bool_) | compute.fill_null(misses, False).to_numpy()
     return labels, known, (values[0], values[1])

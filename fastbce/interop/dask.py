@@ -22,9 +22,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from fastbce import linear_model
 from fastbce._backends import one_thread
-from fastbce._chunks import Chunked, Header, Survey, checked, survey_of
 from fastbce._inputs import Array
-from fastbce._rows import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
+from fastbce.linear_model.samples import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
+from fastbce.linear_model.survey import Chunked, Header, Survey, checked, survey_of
 
 __all__ = ["LogisticRegression"]
 
@@ -87,19 +87,19 @@ class LogisticRegression(linear_model.LogisticRegression):
 
     def decision_function(self, X: Any) -> Any:
         """Return the logit of the second class for each row of `X`; lazy for Dask's data."""
-        return self._mapped("decision_function", X, "coef_")
+        return self._mapped("decision_function", X)
 
     def predict(self, X: Any) -> Any:
         """Return the more probable class of each row of `X`; lazy for Dask's data."""
-        return self._mapped("predict", X, "classes_")
+        return self._mapped("predict", X)
 
     def predict_proba(self, X: Any) -> Any:
         """Return the probabilities of both classes, one row a sample; lazy for Dask's data."""
-        return self._mapped("predict_proba", X, "coef_", 2)
+        return self._mapped("predict_proba", X, 2)
 
     def predict_log_proba(self, X: Any) -> Any:
         """Return the logarithms of the probabilities; lazy for Dask's data."""
-        return self._mapped("predict_log_proba", X, "coef_", 2)
+        return self._mapped("predict_log_proba", X, 2)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of the samples whose class is predicted."""
@@ -109,11 +109,11 @@ class LogisticRegression(linear_model.LogisticRegression):
         hits, total = _tree([hit(model, *c) for c in _chunks_of(X, y, sample_weight)], add)
         return float(hits / total)
 
-    def _mapped(self, method: str, X: Any, like: str, *width: int) -> Any:
+    def _mapped(self, method: str, X: Any, *width: int) -> Any:
         check_is_fitted(self)
         if not is_dask_collection(X):
             return getattr(super(), method)(X)
-        dtype = getattr(self, like).dtype
+        dtype = self.classes_.dtype if method == "predict" else _float_dtype(X)
         local = delayed(partial(_answer, self._local(), method, (0, *width), dtype))
         pieces = _pieces(X, "X")
         lengths = X.chunks[0] if hasattr(X, "chunks") else [np.nan] * len(pieces)
@@ -130,6 +130,12 @@ class LogisticRegression(linear_model.LogisticRegression):
         model = linear_model.LogisticRegression(**self.get_params())
         model.__dict__.update(self.__dict__)
         return model
+
+
+def _float_dtype(X: Any) -> np.dtype[Any]:
+    """Return the type of the logits of a collection: that of its floats, as in memory."""
+    kinds = [X.dtype] if hasattr(X, "dtype") else list(X.dtypes)
+    return np.dtype(np.float32 if all(k == np.float32 for k in kinds) else np.float64)
 
 
 def _answer(
@@ -236,7 +242,7 @@ def _joined(first: Memory, second: Memory) -> Memory:
 
 @dataclass(frozen=True)
 class _Cluster(Chunked):
-    """See :class:`fastbce._rows.Rows`: chunks on the workers of a cluster."""
+    """See :class:`fastbce.linear_model.samples.Rows`: chunks on the workers of a cluster."""
 
     chunks: list[Chunk]
 
@@ -257,3 +263,7 @@ class _Cluster(Chunked):
         if every < LEAST_THINNING or self.columns > PART_COLUMNS:
             return None
         return self.reduce(partial(_thinned, every=every), _joined)
+
+    def sample(self, rows: int) -> Memory:
+        """Return every k-th sample of each chunk, at least so many where there are."""
+        return self.reduce(partial(_thinned, every=max(self.n // rows, 1)), _joined)

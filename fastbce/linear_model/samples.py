@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from ._inputs import Array
+from fastbce._inputs import Array
 
 T = TypeVar("T")
 
@@ -70,6 +70,9 @@ class Rows(Protocol):
     def part(self) -> Memory | None:
         """Return every k-th sample, or None where there are few anyway."""
 
+    def sample(self, rows: int) -> Memory:
+        """Return some samples from all over, at least so many of them where there are."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -123,6 +126,10 @@ class Memory:
         """Return every k-th sample, or None where there are few anyway."""
         every = self.n // part_size(self.columns)
         return self.thinned(every) if every >= LEAST_THINNING else None
+
+    def sample(self, rows: int) -> Memory:
+        """Return every k-th sample, at least so many where there are."""
+        return self.thinned(max(self.n // rows, 1))
 
     def thinned(self, every: int) -> Memory:
         """Return every so many-th sample; `X` is not copied."""

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from numbers import Real
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 from sklearn.utils import check_array, check_consistent_length, check_X_y, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _get_feature_names, check_non_negative
 
-from ._inputs import Array
+from fastbce._inputs import Array
 
 FLOATS = (np.float64, np.float32)
 LABELS_AT_ONCE = 1 << 16
+SHOWN_LABELS = 5
 
 
 class Header(NamedTuple):
@@ -38,6 +40,8 @@ def checked(X: Any, y: Any, weight: Any = None) -> tuple[Header, Array, Array, A
     if np.shape(X)[:1] == (0,):
         return None
     names = _get_feature_names(X)
+    y = column_or_1d(y, warn=True)
+    refuse_no_labels(y)
     X, y = check_X_y(X, y, dtype=FLOATS, accept_sparse=False, ensure_all_finite=False)
     if weight is not None:
         # A chunk may have weights of 0 alone, which scikit-learn's own check refuses.
@@ -63,6 +67,11 @@ class Survey:
     def __add__(self, other: Survey) -> Survey:
         """Join the surveys of two chunks."""
         self.header.check(other.header)
+        if _is_text(self.classes) != _is_text(other.classes):
+            raise ValueError(
+                f"labels are text in some chunks and numbers in others: {_shown(self.classes)} "
+                f"before, {_shown(other.classes)} here"
+            )
         classes = np.union1d(self.classes, other.classes)
         check_two(classes)
         weights = np.zeros(len(classes))
@@ -83,12 +92,87 @@ def survey_of(header: Header, X: Array, y: Array, weight: Array | None) -> Surve
     return Survey(header, len(X), X.dtype, classes, np.array(weights, np.float64))
 
 
+def plain(value: Any) -> Any:
+    """Return a scalar of NumPy as Python's, whose text is the value alone."""
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _shown(values: Array) -> str:
+    """Return the first values as a person would write them."""
+    shown = ", ".join(repr(plain(value)) for value in values[:SHOWN_LABELS])
+    return shown + (", ..." if len(values) > SHOWN_LABELS else "")
+
+
+def _is_text(classes: Array) -> bool:
+    return isinstance(plain(classes[0]), str | bytes)
+
+
+def refuse_no_labels(y: Array, name: str = "y") -> None:
+    """Raise an error that names the first label that is none: missing, infinite or a fraction."""
+    if y.dtype.kind == "f":
+        missing, fraction = ~np.isfinite(y), y != np.trunc(y)
+        if missing.any():
+            _refuse_label(y, name, int(np.argmax(missing)))
+        if fraction.any():
+            _refuse_fraction(y, name, int(np.argmax(fraction)))
+    elif y.dtype.kind in "mM" and np.isnat(y).any():
+        _refuse_label(y, name, int(np.argmax(np.isnat(y))))
+    elif y.dtype.kind == "O":
+        _refuse_objects(y, name)
+
+
+def _refuse_objects(y: Array, name: str) -> None:
+    values = y.tolist()
+    try:
+        # Each different label is looked at once: there are few, but for NaN.
+        found = set(values)
+    except TypeError:
+        raise ValueError(f"{name} holds labels that are neither numbers nor text") from None
+    bad = {id(value) for value in found if not _is_label(value)}
+    if bad:
+        _refuse_label(y, name, next(i for i, value in enumerate(values) if id(value) in bad))
+    kinds = {isinstance(value, str): value for value in found}
+    if len(kinds) > 1:
+        raise ValueError(f"{name} mixes text and others: {kinds[True]!r} and {kinds[False]!r}")
+    if any(map(_is_fraction, found)):
+        _refuse_fraction(y, name, next(i for i, value in enumerate(values) if _is_fraction(value)))
+
+
+def _is_label(value: Any) -> bool:
+    try:
+        return value is not None and bool(value == value) and abs(_real(value)) < np.inf
+    except TypeError:  # pandas' NA is neither equal to itself nor not
+        return False
+
+
+def _real(value: Any) -> Any:
+    return value if isinstance(value, Real) else 0
+
+
+def _is_fraction(value: Any) -> bool:
+    return bool(_real(value) % 1)
+
+
+def _refuse_label(y: Array, name: str, row: int) -> NoReturn:
+    raise ValueError(
+        f"{name} contains {plain(y[row])!r} in row {row + 1}, which is no label; leave out "
+        "the rows without one"
+    )
+
+
+def _refuse_fraction(y: Array, name: str, row: int) -> NoReturn:
+    raise ValueError(
+        f"Unknown label type: continuous. {name} contains {plain(y[row])!r} in row {row + 1}; "
+        "labels are whole numbers or text"
+    )
+
+
 def check_two(classes: Array) -> None:
     """Raise if there are more classes than two."""
     if len(classes) > 2:
         raise ValueError(
             "Only binary classification is supported. The type of the target is multiclass: "
-            f"y holds {len(classes)} classes"
+            f"y holds {len(classes)} classes, {_shown(classes)}"
         )
 
 
@@ -97,8 +181,8 @@ def check_both(classes: Array) -> None:
     check_two(classes)
     if len(classes) < 2:
         raise ValueError(
-            f"y holds one class, {classes[0]!r}, where at least 2 classes are needed; in the first "
-            "call of partial_fit name them with classes="
+            f"y holds one class, {plain(classes[0])!r}, where at least 2 classes are needed; in "
+            "the first call of partial_fit name them with classes="
         )
 
 
@@ -109,15 +193,22 @@ def encode(y: Any, classes: Any) -> tuple[Array, Array]:
         zeros, ones = _count(y)
         if zeros + ones == len(y) and (classes is not None or min(zeros, ones) > 0):
             return y, np.array([0, 1], y.dtype) if classes is None else classes
+    refuse_no_labels(y)
     if classes is None:
         check_classification_targets(y)
         classes = np.unique(y)
         check_both(classes)
     elif len(classes) != 2:
         raise ValueError(f"classes must hold two labels, got {len(classes)}")
+    else:
+        refuse_no_labels(np.asarray(classes), "classes")
     hits = y == classes[1]
-    if np.count_nonzero(hits) + np.count_nonzero(y == classes[0]) != len(y):
-        raise ValueError(f"y holds labels {np.unique(y)} that are not in classes {classes}")
+    known = hits | (y == classes[0])
+    if not known.all():
+        row = int(np.argmin(known))
+        raise ValueError(
+            f"y holds {plain(y[row])!r} in row {row + 1}, which is not in classes {_shown(classes)}"
+        )
     return hits.view(np.uint8), classes
 
 
@@ -133,7 +224,7 @@ def _count(y: Array) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class Chunked:
-    """The part of :class:`fastbce._rows.Rows` that the survey answers."""
+    """The part of :class:`fastbce.linear_model.samples.Rows` that the survey answers."""
 
     survey: Survey
     factors: Array | None  # of the weights, for each class

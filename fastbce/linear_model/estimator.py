@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial, wraps
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -14,20 +14,50 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import assert_all_finite, compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from . import functional
-from ._chunks import FLOATS, Survey, check_both, encode
-from ._inputs import Array
-from ._rows import Memory, Rows
-from ._solvers import NEWTON_COLUMNS, Objective, Solution, lbfgs, newton
-from .inference import COV_TYPES, InferenceError, LogitResult, infer
-from .streaming import Stream, first_pass
+from fastbce import functional
+from fastbce._inputs import Array
+from fastbce._linear_options import Gram
+from fastbce.inference import COV_TYPES, InferenceError, LogitResult
+
+from .coordinates import Coordinates, coordinates_of, parts
+from .infer import infer
+from .messages import warn
+from .objective import FLOAT64, Objective
+from .samples import Memory, Rows
+from .solvers import NEWTON_COLUMNS, NotFiniteError, Solution, lbfgs_finished, newton
+from .stream import Stream, first_pass
+from .survey import FLOATS, Survey, check_both, encode
 
 __all__ = ["LogisticRegression"]
 
 SOLVERS = ("auto", "newton", "lbfgs")
+HESSIAN = Gram("hessian", FLOAT64)
 NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
-# Of the intercept in partial_fit.
+# Of the intercept in partial_fit, where the columns of the first batch are centered.
 INTERCEPT_PRECISION = 0.01
+# Squares of larger numbers are near the end of float64.
+LARGE = 1e150
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
+    """Leave the estimator as it was where a method raises, and its caller's NumPy errors alone."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        state: dict[str, Any] = args[0].__dict__
+        before = dict(state)
+        try:
+            with np.errstate(all="ignore"):
+                return method(*args, **kwargs)
+        except BaseException:
+            state.clear()
+            state.update(before)
+            raise
+
+    return guarded
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -46,9 +76,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     class_weight : dict, "balanced" or None, default None
         Factors of the samples' weights by their class.
     solver : {"auto", "newton", "lbfgs"}, default "auto"
-        "newton" evaluates Hessians; "lbfgs" is SciPy's. "auto" takes "newton" up to 256 columns.
+        "newton" evaluates Hessians; "lbfgs" is SciPy's, with Newton steps at its end. "auto" takes
+        "newton" up to 4096 columns.
     tol : float, default 1e-6
-        The fit ends when no element of the gradient of the mean objective is larger.
+        The fit ends when the Newton decrement ``g^T H^-1 g`` of the mean objective is below
+        ``(tol / 100)^2``: no element of its gradient, with columns in standard deviations, is then
+        larger than `tol`. Neither units nor origins of the columns matter.
     max_iter : int, default 200
         Most steps of the solver.
     warm_start : bool, default False
@@ -62,7 +95,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     classes_ : ndarray of shape (2,)
         The class labels; the second one is modelled.
     coef_ : ndarray of shape (1, n_features_in_)
-        Coefficients, of the dtype of `X`.
+        Coefficients, float64 whatever `X` is: rounded to float32, those of a column 10^5 standard
+        deviations from 0 would move logits by 6e-3.
     intercept_ : ndarray of shape (1,)
         Intercept.
     n_iter_ : ndarray of shape (1,)
@@ -97,12 +131,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.warm_start = warm_start
         self.cov_type = cov_type
 
-    _precision: Array
-    _center: Array
+    # What partial_fit knows of earlier batches: coordinates, Hessian, and where it was taken.
+    _past: tuple[Coordinates, Array, Array]
     _result: LogitResult | str
     # Names for arrays, which have none of their own.
     _column_names: Sequence[str] = ()
 
+    @_all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit the model.
 
@@ -123,13 +158,15 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Warns
         -----
         sklearn.exceptions.ConvergenceWarning
-            If the solver stopped before the gradient was as small as `tol` asks.
+            If the solver stopped before the end that `tol` asks for, if there are no standard
+            errors (see :attr:`result_`), or if nothing is known of some coefficients.
         """
         self._check_parameters()
         X, y = self._read(X, y, reset=True)
         labels, self.classes_ = encode(y, None)
         return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
 
+    @_all_or_nothing
     def fit_stream(self, source: Any) -> LogisticRegression:
         """Fit the model to data larger than memory.
 
@@ -168,6 +205,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         factors = self._learn(survey, getattr(source, "feature_names", None))
         return self._fit(Stream(survey, factors, source, kept))
 
+    @_all_or_nothing
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LogisticRegression:
@@ -175,8 +213,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         What earlier batches said is kept as a quadratic: their Hessian around the coefficients
         they led to (the Laplace approximation of their likelihood and the penalty). Memory is
-        O(d^2), whatever came before. The intercept has a weak penalty too (variance 100), because
-        a first batch may hold one class; but for that the first batch gives what :meth:`fit` does.
+        O(d^2), whatever came before. The logit at the middle of the first batch has a weak penalty
+        too (variance 100), because that batch may hold one class; but for that it gives what
+        :meth:`fit` does.
 
         Parameters
         ----------
@@ -193,9 +232,33 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         -------
         LogisticRegression
             This estimator.
+
+        Raises
+        ------
+        ValueError
+            If `fit_intercept` is not what it was, or the data are not valid.
+
+        Warns
+        -----
+        UserWarning
+            If the estimator was fitted by :meth:`fit` or :meth:`fit_stream`: they keep no Hessian
+            of their samples, so this batch starts anew.
+        sklearn.exceptions.ConvergenceWarning
+            As :meth:`fit` does.
         """
         self._check_parameters()
-        first = not hasattr(self, "_precision")
+        first = not hasattr(self, "_past")
+        if first and hasattr(self, "coef_"):
+            warn(
+                "partial_fit starts anew: fit and fit_stream, which fitted this estimator, keep "
+                "nothing of their samples that a batch could be added to",
+                UserWarning,
+            )
+        if not first and self._past[0].intercept != bool(self.fit_intercept):
+            raise ValueError(
+                f"fit_intercept={self.fit_intercept} now, but earlier batches were fitted with "
+                f"{self._past[0].intercept}; call partial_fit on a new estimator"
+            )
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples; pass a dict of weights to partial_fit"
@@ -206,21 +269,24 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         elif not first:
             classes = self.classes_
         labels, known = encode(y, classes)
+        rows = Memory(X, labels, self._weights(X, labels, sample_weight))
         if first:
             self.classes_ = known
-            size = X.shape[1] + bool(self.fit_intercept)
-            precision = np.diag(np.full(size, 1.0 / self.C))
+            coordinates = coordinates_of(rows, bool(self.fit_intercept), always=True)
+            precision = coordinates.penalty(np.full(coordinates.size, 1.0 / self.C))
             if self.fit_intercept:
-                precision[0, 0] = INTERCEPT_PRECISION
-            center = np.zeros(size)
+                precision[0] = INTERCEPT_PRECISION
+            precision, center = np.diag(precision), np.zeros(coordinates.size)
         else:
-            precision, center = self._precision, self._center
-        rows = Memory(X, labels, self._weights(X, labels, sample_weight))
-        objective = Objective(rows, bool(self.fit_intercept), precision, center)
-        solution = self._solve(objective, center.copy(), "newton", stacklevel=4)
-        self._precision = precision + objective.sums(solution.theta, "hessian")[2]
-        self._center = solution.theta
-        self._store(solution.theta, X.dtype)
+            coordinates, precision, center = self._past
+        objective = Objective(rows, coordinates, precision, center)
+        with self._overflow_explained(rows):
+            solution = self._solve(objective, center.copy(), "newton")
+        if not solution.converged:
+            self._warn(solution)
+        hessian = objective.sums(solution.theta, HESSIAN)[2]
+        self._past = coordinates, precision + hessian, solution.theta
+        self._store(coordinates.raw(solution.theta))
         self.n_iter_ = np.array([solution.iterations], np.int32)
         self._result = (
             "coefficients of partial_fit come from an approximation; use fit with C=np.inf"
@@ -240,9 +306,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the logit of the second class for each row of `X`."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=FLOATS, accept_sparse=False, reset=False)
-        z = X @ self.coef_[0].astype(X.dtype, copy=False)
-        z += self.intercept_[0]
-        return np.asarray(z)
+        coef, z = self.coef_[0].astype(np.float64), np.empty(len(X))
+        with np.errstate(all="ignore"):
+            # float32 rows are widened a few at a time: terms far larger than their sum cancel.
+            for part in parts(X):
+                np.matmul(X[part].astype(np.float64, copy=False), coef, out=z[part])
+            z += np.float64(self.intercept_[0])
+            return z.astype(X.dtype, copy=False)
 
     def predict(self, X: Any) -> Array:
         """Return the more probable class of each row of `X`."""
@@ -272,10 +342,17 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _check_parameters(self) -> None:
         for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
             value: Any = getattr(self, name)
-            valid = isinstance(value, kind)
-            if not valid or not value > 0:
+            valid = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
+            if not valid or not value > 0 or (name == "tol" and not np.isfinite(value)):
                 what = "integer" if kind is Integral else "number"
                 raise ValueError(f"{name} must be a positive {what}, got {value!r}")
+        for name in ("fit_intercept", "warm_start"):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_):
+                # As scikit-learn's own estimators do for a parameter of a wrong type.
+                raise ValueError(  # noqa: TRY004
+                    f"{name} must be True or False, got {value!r}"
+                )
         if self.solver not in SOLVERS:
             raise ValueError(f"unknown solver {self.solver!r}; choose one of {list(SOLVERS)}")
         if self.cov_type not in COV_TYPES:
@@ -319,17 +396,25 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return None if self.class_weight is None else self._factors(survey.weights)
 
     def _fit(self, rows: Rows) -> LogisticRegression:
-        start = np.zeros(rows.columns + bool(self.fit_intercept))
-        if self.warm_start and hasattr(self, "coef_"):
-            start = self._theta()
-        penalty = np.full(len(start), 1.0 / self.C)
+        start = self._start(rows.columns)
+        if hasattr(self, "_past"):
+            del self._past
+        coordinates = coordinates_of(rows, bool(self.fit_intercept))
+        penalty = np.full(coordinates.size, 1.0 / self.C)
         if self.fit_intercept:
             penalty[0] = 0
-        objective = Objective(rows, bool(self.fit_intercept), penalty, np.zeros(len(start)))
-        solution = self._solve(objective, start, self.solver)
-        self._store(solution.theta, rows.dtype)
+        objective = Objective(
+            rows, coordinates, coordinates.penalty(penalty), np.zeros(coordinates.size)
+        )
+        with self._overflow_explained(rows):
+            solution = self._solve(objective, coordinates.standard(start), self.solver)
+            why = self._infer(objective, solution)
+        self._store(coordinates.raw(solution.theta))
         self.n_iter_ = np.array([solution.iterations], np.int32)
-        self._infer(objective, solution)
+        if why:
+            warn(why, ConvergenceWarning)
+        elif not solution.converged:
+            self._warn(solution)
         return self
 
     def _read(self, X: Any, y: Any, reset: bool) -> tuple[Array, Any]:
@@ -345,65 +430,98 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             reset=reset,
         )
 
-    def _solve(
-        self, objective: Objective, start: Array, solver: str, stacklevel: int = 5
-    ) -> Solution:
+    def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
         few = objective.rows.columns <= NEWTON_COLUMNS
-        solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs
+        solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs_finished
         solution = solve(objective, start, float(self.tol), int(self.max_iter))
         if not np.all(np.isfinite(solution.gradient)):
-            objective.rows.reduce(partial(_check_finite, name=type(self).__name__))
-        if not solution.converged:
-            self._warn(solution, stacklevel)
+            raise NotFiniteError
         return solution
 
-    def _theta(self) -> Array:
-        coef = self.coef_[0].astype(np.float64)
-        return (
-            np.concatenate([self.intercept_.astype(np.float64), coef])
-            if self.fit_intercept
-            else coef
-        )
+    @contextmanager
+    def _overflow_explained(self, rows: Rows) -> Iterator[None]:
+        """Say which values it was where sums of squares overflow."""
+        try:
+            yield
+        except NotFiniteError:
+            rows.reduce(partial(_check_finite, name=type(self).__name__))
+            most = rows.reduce(_largest, np.maximum)
+            names = self._names(rows.columns)
+            large = [f"{names[i]} ({most[i]:.3g})" for i in np.flatnonzero(most > LARGE)]
+            raise ValueError(
+                "the values of X are too large for float64: squares and sums of them overflow. The "
+                f"largest of columns: {', '.join(large[:10]) or 'below 1e150'}. Replace codes for "
+                "missing values, or change the unit"
+            ) from None
 
-    def _store(self, theta: Array, dtype: np.dtype[Any]) -> None:
+    def _start(self, columns: int) -> Array:
+        """Return the parameters to start from, in the user's coordinates."""
+        if not self.warm_start or not hasattr(self, "coef_"):
+            zeros: Array = np.zeros(columns + bool(self.fit_intercept))
+            return zeros
+        coef = np.asarray(self.coef_, np.float64)
+        if coef.shape != (1, columns):
+            raise ValueError(
+                f"warm_start=True, but coef_ has shape {coef.shape} and X has {columns} columns; "
+                "set warm_start=False to fit other data"
+            )
+        start = coef[0]
+        if self.fit_intercept:
+            start = np.concatenate([np.asarray(self.intercept_, np.float64).reshape(1), start])
+        if not np.all(np.isfinite(start)):
+            raise ValueError(
+                "warm_start=True, but coef_ and intercept_ hold NaN or infinity; set "
+                "warm_start=False to start from 0"
+            )
+        return np.asarray(start)
+
+    def _store(self, theta: Array) -> None:
         coef = theta[1:] if self.fit_intercept else theta
-        self.coef_ = coef[None].astype(dtype)
-        self.intercept_ = theta[:1].astype(dtype) if self.fit_intercept else np.zeros(1, dtype)
+        self.coef_ = coef[None].copy()
+        self.intercept_ = theta[:1].copy() if self.fit_intercept else np.zeros(1)
 
-    def _warn(self, solution: Solution, stacklevel: int) -> None:
-        worst = float(np.max(np.abs(solution.gradient)))
-        warnings.warn(
+    def _warn(self, solution: Solution) -> None:
+        advice = "Set a smaller C"
+        if solution.reason == "max_iter was reached":
+            advice = "Raise max_iter, or set a smaller C"
+        warn(
             f"the fit did not converge: {solution.reason} after {solution.iterations} iterations, "
-            f"with a gradient of {worst:.2g} where tol={self.tol:g}. Raise max_iter, scale the "
-            "columns to similar sizes, or set a smaller C",
+            f"before the end that tol={self.tol:g} asks for. {advice}",
             ConvergenceWarning,
-            stacklevel=stacklevel,
         )
 
-    def _infer(self, objective: Objective, solution: Solution) -> None:
+    def _names(self, columns: int) -> list[str]:
+        if hasattr(self, "feature_names_in_"):
+            return list(self.feature_names_in_)
+        return list(self._column_names) or [f"x{i + 1}" for i in range(columns)]
+
+    def _infer(self, objective: Objective, solution: Solution) -> str:
+        """Set the result, and return what there is to warn of where there is none."""
         if np.isfinite(self.C):
             self._result = (
                 f"a penalty (C={self.C:g}) pulls the coefficients towards 0, so their standard "
                 "errors and p-values would mislead; fit with C=np.inf"
             )
-            return
-        names = list(self._column_names)
-        if hasattr(self, "feature_names_in_"):
-            names = list(self.feature_names_in_)
-        elif not names:
-            names = [f"x{i + 1}" for i in range(objective.rows.columns)]
+            return ""
+        names = self._names(objective.rows.columns)
         if self.fit_intercept:
             names.insert(0, "const")
         try:
-            self._result = infer(objective, solution.theta, names, self.cov_type)
+            self._result = infer(objective, solution, names, self.cov_type, float(self.tol))
         except InferenceError as error:
             self._result = str(error)
-            warnings.warn(str(error), ConvergenceWarning, stacklevel=4)
-            return
-        if not solution.converged:
-            self._result = "the fit did not converge, so there are no standard errors"
+            return str(error) if solution.converged or "separate" in str(error) else ""
+        return ""
 
 
 def _check_finite(X: Array, _y: Array, _weight: Array | None, name: str) -> tuple[()]:
     assert_all_finite(X, input_name="X", estimator_name=name)
     return ()
+
+
+def _largest(X: Array, _y: Array, _weight: Array | None) -> Array:
+    """Return the largest size of each column."""
+    most = np.zeros(X.shape[1])
+    for part in parts(X):
+        most = np.maximum(most, np.abs(X[part]).max(axis=0))
+    return most
