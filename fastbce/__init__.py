@@ -15,6 +15,7 @@ from .functional import (
     bce_with_logits_loss_gradient_hessian,
     sigmoid,
     sigmoid_backward,
+    sigmoid_bce,
 )
 from .layers import (
     Activation_Sigmoid,
@@ -47,6 +48,7 @@ __all__ = [
     "set_num_threads",
     "sigmoid",
     "sigmoid_backward",
+    "sigmoid_bce",
     "use_backend",
     "warmup",
 ]

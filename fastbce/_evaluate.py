@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ._backends import backend
 from ._engine.memory import LEAST
 from ._inputs import (
+    are_plain,
     as_array,
     as_number,
     check_flag,
@@ -21,7 +23,7 @@ from ._inputs import (
     raise_first_bad_label,
     refuse_later_options,
 )
-from ._operations import OPERATIONS
+from ._operations import OPERATIONS, Operation
 from ._outputs import as_given, is_plain_out, targets
 from ._typing import Array, Call
 
@@ -62,72 +64,106 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
 def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) -> Any:
     """Evaluate a loss, its derivatives, or both."""
     operation = OPERATIONS[name]
-    family = operation.family
     sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps = options
-    plain = (
-        sample_weight is None
-        and is_plain(scores)
-        and is_plain(y_true, labels=True)
-        and scores.shape == y_true.shape
-    )
     weight: Array | None = None
+    plain = sample_weight is None and are_plain(scores, y_true)
     if plain:
         x, y = scores, y_true
         compute = result = x.dtype
     else:
-        x_name, y_name = family.arguments
-        x, y = as_array(scores, x_name), as_array(y_true, y_name)
-        check_same_shape(x, x_name, y, y_name)
+        x, y, compute, result = _arrays(operation, scores, y_true)
         weight = check_weight(sample_weight, x.shape)
-        compute, result = float_dtypes(x)
     if type(reduction) is not str or reduction != "mean":
         check_reduction(reduction, x)
     if pos_weight is not None or type(label_smoothing) is not float or label_smoothing != 0.0:
         refuse_later_options(pos_weight, label_smoothing)
-    if check_labels is not False and check_labels is not True:
+    if check_labels is not False:
         check_flag(check_labels, "check_labels")
-    bounds = _bounds(eps, compute) if family.clips else ()
+    bounds = _bounds(eps, compute) if operation.family.clips else ()
 
-    count = x.size if reduction == "mean" else x.shape[-1] if reduction == "samples" else 1
+    size = x.size
+    count = size if reduction == "mean" else x.shape[-1] if reduction == "samples" else 1
     # What becomes of the elements' losses.
-    losses = "none"
-    if operation.returns_loss:
-        losses = "sum" if reduction == "mean" else reduction
-    shapes = (x.shape,) * operation.derivatives
+    losses = "sum" if reduction == "mean" else reduction
+    if not operation.returns_loss:
+        losses = "none"
     has_losses = operation.returns_loss and losses != "sum"
-    if has_losses:
-        shapes = (x.shape[:-1] if losses == "samples" else x.shape, *shapes)
-    inputs = (x, y) if weight is None else (x, y, weight)
     module = backend("elementwise")
-    empty = np.empty if x.nbytes < LEAST else module.empty
-    arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
-    total = 0.0
-    if x.size:
-        outputs = (*arrays, *operation.absent) if has_losses else (None, *arrays, *operation.absent)
-        # Bool has the layout of uint8: one kernel serves both.
-        labels = y.view(np.uint8) if y.dtype.char == "?" else y
+    arrays, aliased = _NO_ARRAYS
+    if has_losses or operation.arrays or out is not None:
+        first = (x.shape[:-1] if losses == "samples" else x.shape,) if has_losses else ()
+        inputs = (x, y) if weight is None else (x, y, weight)
+        empty = np.empty if x.nbytes < LEAST else module.empty
+        shapes = (*first, *(x.shape,) * operation.arrays)
+        arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
+    total = np.nan if losses == "sum" and reduction == "mean" else 0.0
+    if size:
+        loss, others = (arrays[0], arrays[1:]) if has_losses else (None, arrays)
+        outputs = (loss, *operation.before, *others, *operation.after)
         bad_labels = np.zeros(1, np.int64) if check_labels else None
-        call = Call((x, labels, weight), outputs, compute, out is not None, plain, aliased)
-        parameters = (*bounds, 1.0 / count, bad_labels)
-        total = module.compute(operation, call, parameters, losses)
+        call = Call((x, _bits(y), weight), outputs, compute, out is not None, plain, aliased)
+        total = module.compute(operation, call, (*bounds, 1.0 / count, bad_labels), losses)
         if bad_labels is not None and bad_labels[0]:
             raise_first_bad_label(y)
+        if losses == "sum":
+            total /= count
     elif losses == "samples":
         arrays[0].fill(np.nan)
-    results: list[Any] = arrays
-    if not plain or (out is None and has_losses):
-        results = as_given(out, arrays)
+    results = arrays if plain and not (has_losses and out is None) else as_given(out, arrays)
     if losses == "sum":
-        mean = total / count if count else np.nan
-        results = [_scalar(mean if reduction == "mean" else total, result), *results]
+        results = [rounded(total, result), *results]
     return results[0] if len(results) == 1 else tuple(results)
+
+
+# The results of a call that has no array among them, and whether one is an input.
+_NO_ARRAYS: tuple[list[Any], bool] = ([], False)
+
+
+def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any]]:
+    """Return the sum, size and dtype of ``bce_loss(scores, y_true, reduction="samples")``.
+
+    The sum is not rounded to that dtype, and found without such an array.
+    """
+    operation = OPERATIONS["bce_loss"]
+    plain = are_plain(scores, y_true)
+    if plain:
+        x, y = scores, y_true
+        compute = result = x.dtype
+    else:
+        x, y, compute, result = _arrays(operation, scores, y_true)
+        check_reduction("samples", x)
+    outputs, size = x.shape[-1], x.size
+    if not size:
+        count = math.prod(x.shape[:-1])
+        return (np.nan if count else 0.0), count, result
+    results = (None, *operation.before, *operation.after)
+    call = Call((x, _bits(y), None), results, compute, False, plain)
+    parameters = (*_bounds(1e-7, compute), 1.0, None)
+    total = backend("elementwise").compute(operation, call, parameters, "sum")
+    return total / outputs, size // outputs, result
+
+
+def _arrays(
+    operation: Operation, scores: Any, y_true: Any
+) -> tuple[Array, Array, np.dtype[Any], np.dtype[Any]]:
+    """Return what was passed as arrays, the dtype to compute in and that of the results."""
+    x_name, y_name = operation.family.arguments
+    x, y = as_array(scores, x_name), as_array(y_true, y_name)
+    check_same_shape(x, x_name, y, y_name)
+    return x, y, *float_dtypes(x)
+
+
+def _bits(y: Array) -> Array:
+    """Bool has the layout of uint8: one kernel serves both."""
+    return y.view(np.uint8) if y.dtype.char == "?" else y
 
 
 def _bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any]:
     return (clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), dtype),)
 
 
-def _scalar(value: float, dtype: np.dtype[Any]) -> Any:
+def rounded(value: float, dtype: np.dtype[Any]) -> Any:
+    """Return the value as a scalar of that dtype."""
     # To ignore what happens on the way costs 0.5 us: only where something may happen.
     if dtype.itemsize == 8 or (dtype.itemsize == 4 and 1e-37 < value < 3e38):
         return dtype.type(value)

@@ -41,14 +41,20 @@ class Operation:
         return self.results[0] == "loss"
 
     @cached_property
-    def derivatives(self) -> int:
-        """How many of its results are derivatives."""
+    def arrays(self) -> int:
+        """How many of its results are arrays always: all but the loss."""
         return len(self.results) - self.returns_loss
 
     @cached_property
-    def absent(self) -> tuple[None, ...]:
-        """A None for each derivative of its family that it does not return: the last ones."""
-        return (None,) * (len(self.family.results) - 1 - self.derivatives)
+    def before(self) -> tuple[None, ...]:
+        """A None for each result between the loss and these arrays in its family's order."""
+        first = self.results[-self.arrays] if self.arrays else self.family.results[1]
+        return (None,) * (self.family.results.index(first) - 1)
+
+    @cached_property
+    def after(self) -> tuple[None, ...]:
+        """A None for each result after them."""
+        return (None,) * (len(self.family.results) - 1 - len(self.before) - self.arrays)
 
 
 _SIGMOID = Family("sigmoid", "sigmoid", ("x",), ("value",))
@@ -57,7 +63,11 @@ _CLIPPED = Family(
     "clipped", "clipped", ("y_pred", "y_true"), ("loss", "gradient"), is_loss=True, clips=True
 )
 _LOGITS = Family(
-    "logits", "logits", ("logits", "y_true"), ("loss", "gradient", "hessian"), is_loss=True
+    "logits",
+    "logits",
+    ("logits", "y_true"),
+    ("loss", "probabilities", "gradient", "hessian"),
+    is_loss=True,
 )
 
 OPERATIONS = {
@@ -75,5 +85,6 @@ OPERATIONS = {
         Operation(
             "bce_with_logits_loss_gradient_hessian", _LOGITS, ("loss", "gradient", "hessian")
         ),
+        Operation("sigmoid_bce", _LOGITS, ("loss", "probabilities", "gradient")),
     )
 }

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as f
+from ._operations import OPERATIONS
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 Call = tuple[str, Callable[[], Any]]
@@ -23,9 +24,10 @@ LOSSES: tuple[Callable[..., Any], ...] = (
     f.bce_with_logits_loss_gradient,
     f.bce_with_logits_gradient_hessian,
     f.bce_with_logits_loss_gradient_hessian,
+    f.sigmoid_bce,
 )
 # Those that return a loss have a kernel of their own for the losses of the elements.
-ELEMENTS = tuple(function for function in LOSSES if "_loss" in function.__name__)
+ELEMENTS = tuple(f for f in LOSSES if OPERATIONS[f.__name__].returns_loss)
 
 
 def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._evaluate import rounded, total_of_samples
 from .functional import (
     bce_gradient,
     bce_loss,
     bce_with_logits_gradient,
-    bce_with_logits_loss,
     sigmoid,
     sigmoid_backward,
+    sigmoid_bce,
 )
 
 
@@ -95,15 +96,20 @@ class Loss:
 
     def calculate(self, output: Any, y: Any, *, include_regularization: bool = False) -> Any:
         """Return the mean loss, or (mean loss, regularization loss), and add to the totals."""
-        losses = np.asarray(self.forward(output, y))
-        dtype = losses.dtype if losses.dtype.kind == "f" else np.float64
-        with np.errstate(all="ignore"):
-            total = np.sum(losses, dtype=np.float64)
-            mean = (total / losses.size).astype(dtype)
+        total, count, dtype = self._total(output, y)
         # A float32 total is off by 0.3 % after 400,000 batches of 64.
-        self.accumulated_sum = float(self.accumulated_sum + total)
-        self.accumulated_count += losses.size
+        self.accumulated_sum += total
+        self.accumulated_count += count
+        mean = rounded(total / count if count else np.nan, dtype)
         return self._with_regularization(mean, include_regularization)
+
+    def _total(self, output: Any, y: Any) -> tuple[float, int, np.dtype[Any]]:
+        """Return the sum of the samples' losses, their number and their dtype."""
+        losses = np.asarray(self.forward(output, y))
+        with np.errstate(all="ignore"):
+            total = float(np.sum(losses, dtype=np.float64))
+        dtype = losses.dtype if losses.dtype.kind == "f" else np.dtype(np.float64)
+        return total, losses.size, dtype
 
     def calculate_accumulated(self, *, include_regularization: bool = False) -> Any:
         """Return the mean loss over all samples since :meth:`new_pass`."""
@@ -144,12 +150,23 @@ class Loss_BinaryCrossentropy(Loss):
         """
         self.dinputs = _per_sample_and_output(bce_gradient(dvalues, y_true))
 
+    def _total(self, output: Any, y: Any) -> tuple[float, int, np.dtype[Any]]:
+        # Without an array of the samples' losses, where nobody has a forward of their own.
+        if getattr(self.forward, "__func__", None) is not _FORWARD:
+            return super()._total(output, y)
+        return total_of_samples(output, y)
+
+
+_FORWARD = Loss_BinaryCrossentropy.forward
+
 
 class Activation_Sigmoid_Loss_BinaryCrossentropy:
     """Sigmoid and binary cross-entropy in one: the gradient skips the probabilities.
 
     The twin of the book's combined softmax and cross-entropy class. Working from the logits,
-    it needs no clipping and does not lose the gradient of saturated outputs.
+    it needs no clipping and does not lose the gradient of saturated outputs. Logits and labels are
+    read once for all results: :meth:`backward` hands out the gradient that :meth:`forward` computed
+    if it gets that call's output and labels, the same objects, not changed in between.
 
     Attributes
     ----------
@@ -162,12 +179,17 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
     inputs: Any
     output: Any
     dinputs: Any
+    # What the last forward got and gave, the gradient at the end, until backward takes it.
+    _ahead: tuple[Any, Any, Any, Any]
 
     def forward(self, inputs: ArrayLike, y_true: ArrayLike) -> Any:
         """Set `output` to the probabilities and return the mean loss."""
-        self.inputs = inputs
-        self.output = sigmoid(inputs)
-        return bce_with_logits_loss(inputs, y_true)
+        # With the gradient, one pass takes 0.8 to 0.95 times as long as two without it: so even
+        # where no backward follows.
+        loss, output, gradient = sigmoid_bce(inputs, y_true)
+        self.inputs, self.output = inputs, output
+        self._ahead = (inputs, output, y_true, gradient)
+        return loss
 
     def backward(self, dvalues: ArrayLike, y_true: ArrayLike) -> None:
         """Set `dinputs` to the gradient of the mean loss with respect to the inputs.
@@ -175,11 +197,18 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
         `dvalues` are the predicted probabilities: those of the last :meth:`forward`, or others,
         for which the clipped loss and the sigmoid are differentiated one after the other.
         """
-        if dvalues is getattr(self, "output", None):
-            self.dinputs = _per_sample_and_output(bce_with_logits_gradient(self.inputs, y_true))
+        ahead = vars(self).pop("_ahead", None)
+        if dvalues is not getattr(self, "output", None):
+            gradient = sigmoid_backward(bce_gradient(dvalues, y_true), dvalues)
+        elif ahead and ahead[0] is self.inputs and ahead[1] is dvalues and ahead[2] is y_true:
+            gradient = ahead[3]
         else:
-            gradient = bce_gradient(dvalues, y_true)
-            self.dinputs = _per_sample_and_output(sigmoid_backward(gradient, dvalues))
+            gradient = bce_with_logits_gradient(self.inputs, y_true)
+        self.dinputs = _per_sample_and_output(gradient)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out of copies and pickles what :meth:`backward` can compute again."""
+        return {name: value for name, value in vars(self).items() if name != "_ahead"}
 
 
 def _per_sample_and_output(gradient: Any) -> Any:

@@ -99,10 +99,13 @@ class Case:
             results = [ORACLES[self.kind, name](*inputs, *options) for name in self.results]
             if weight is not None:
                 factor = np.asarray(weight).astype(wide)
-                results = [value * factor for value in results]
+                results = [
+                    value if name == "probabilities" else value * factor
+                    for name, value in zip(self.results, results, strict=True)
+                ]
             if self.is_loss:
                 results = [
-                    _reduce(value, reduction, loss=name == "loss")
+                    value if name == "probabilities" else _reduce(value, reduction, name == "loss")
                     for name, value in zip(self.results, results, strict=True)
                 ]
         return tuple(results)
@@ -123,6 +126,7 @@ CASES = (
     Case("bce_with_logits_loss_gradient", "logits", ("loss", "gradient")),
     Case("bce_with_logits_gradient_hessian", "logits", ("gradient", "hessian")),
     Case("bce_with_logits_loss_gradient_hessian", "logits", ("loss", "gradient", "hessian")),
+    Case("sigmoid_bce", "logits", ("loss", "probabilities", "gradient")),
 )
 LOSSES = tuple(case for case in CASES if case.is_loss)
 BY_NAME = {case.name: case for case in CASES}
@@ -134,6 +138,7 @@ MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("clipped", "loss"): (1.0, 1.0),
     ("clipped", "gradient"): (2.0, 2.0),
     ("logits", "loss"): (1.8, 1.8),
+    ("logits", "probabilities"): (2.0, 2.0),
     ("logits", "gradient"): (1.7, 1.71),
     ("logits", "hessian"): (2.5, 2.5),
 }
@@ -193,12 +198,13 @@ ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("clipped", "loss"): _clipped_loss,
     ("clipped", "gradient"): _clipped_gradient,
     ("logits", "loss"): _logits_loss,
+    ("logits", "probabilities"): lambda z, y: _sigmoid(z),
     ("logits", "gradient"): _logits_gradient,
     ("logits", "hessian"): _logits_hessian,
 }
 
 
-def _reduce(values: Array, reduction: str, *, loss: bool) -> Array:
+def _reduce(values: Array, reduction: str, loss: bool) -> Array:
     if reduction == "mean":
         return np.asarray(np.mean(values) if loss else values / values.size)
     if reduction == "sum" and loss:

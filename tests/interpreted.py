@@ -105,6 +105,8 @@ def check(dtype: Any) -> None:
         near(got[0], loss, dtype, 3, "logits loss")
         near(got[1], gradient, dtype, 3, "logits gradient", np.where(y % 1 == 0, abs(gradient), 1))
         near(got[2], hessian, dtype, 3, "logits Hessian")
+        fused = fastbce.sigmoid_bce(z, y, reduction="none")
+        assert all(map(np.array_equal, fused, (got[0], s, got[1])))
         loss, gradient = exact_clipped(p, y)
         size = np.where(np.asarray(y) % 1 == 0, abs(gradient), 1e7)
         got = fastbce.bce_loss_gradient(p, y, reduction="none")

@@ -156,7 +156,7 @@ def test_totals_are_float64(dtype: Any) -> None:
     assert type(loss.accumulated_sum) is float
     assert loss.accumulated_count == 64
     exact = float(np.sum(loss.forward(p, y), dtype=np.float64))
-    assert loss.accumulated_sum == exact
+    np.testing.assert_allclose(loss.accumulated_sum, exact, rtol=np.finfo(dtype).eps)
     np.testing.assert_allclose(once, exact / 64, rtol=np.finfo(dtype).eps)
     assert type(loss.calculate_accumulated()) is np.float64
 
@@ -407,3 +407,70 @@ def test_a_small_network_learns_the_same() -> None:
         curves.append(curve)
     np.testing.assert_allclose(curves[0], curves[1], rtol=1e-12)
     assert curves[0][-1] < 0.2 < curves[0][0]
+
+
+def test_backward_takes_the_gradient_of_forward_once() -> None:
+    """And computes it where anything is another object: always the same bits."""
+    z = np.random.default_rng(9).normal(size=(300, 2))
+    _, y = data(z.shape)
+    combined = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
+
+    def expected(labels: Any, inputs: Any = z) -> Any:
+        return fastbce.bce_with_logits_gradient(inputs, labels)
+
+    found = []
+    combined.forward(z, y)
+    for _ in range(2):
+        combined.backward(combined.output, y)
+        found.append(combined.dinputs)
+    assert same_bits(found[0], expected(y))
+    assert same_bits(found[1], expected(y))
+    assert not np.shares_memory(found[0], found[1])
+    for labels, inputs in ((1 - y, z), (y.copy(), z), (y, z * 2)):
+        combined.forward(z, y)
+        combined.inputs = inputs
+        combined.backward(combined.output, labels)
+        assert same_bits(combined.dinputs, expected(labels, inputs))
+    combined.forward(z, y)
+    combined.output = combined.output * 0.5
+    combined.backward(combined.output, y)
+    assert same_bits(combined.dinputs, expected(y))
+    combined.forward(z, y)
+    given = np.full_like(z, 0.25)
+    combined.backward(given, y)
+    exact = fastbce.sigmoid_backward(fastbce.bce_gradient(given, y), given)
+    assert same_bits(combined.dinputs, exact)
+    combined.backward(combined.output, y)
+    assert same_bits(combined.dinputs, expected(y))
+
+
+@pytest.mark.parametrize("how", ["deepcopy", "pickle", "popped"])
+def test_copies_between_forward_and_backward(how: str) -> None:
+    z = np.random.default_rng(9).normal(size=(300, 2))
+    _, y = data(z.shape)
+    combined = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
+    combined.forward(z, y)
+    whole = len(pickle.dumps(combined))
+    assert whole < 3 * z.nbytes
+    if how == "popped":
+        for name in list(vars(combined)):
+            combined.__dict__.pop(name)
+        combined.forward(z, y)
+    else:
+        twin = (
+            copy.deepcopy(combined) if how == "deepcopy" else pickle.loads(pickle.dumps(combined))
+        )
+        combined.backward(combined.output, y)
+        combined = twin
+    combined.backward(combined.output, y)
+    assert same_bits(combined.dinputs, fastbce.bce_with_logits_gradient(z, y))
+
+
+def test_an_error_in_forward_changes_nothing() -> None:
+    z = np.zeros((4, 1))
+    combined = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
+    combined.forward(z, z)
+    before = dict(vars(combined))
+    with pytest.raises(ValueError, match="shape"):
+        combined.forward(z + 1, z[:, 0])
+    assert all(vars(combined)[name] is value for name, value in before.items())

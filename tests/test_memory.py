@@ -152,9 +152,11 @@ ENGINE: dict[str, tuple[str, str, str, tuple[Any, ...], str]] = {
     "sigmoid_backward": ("sigmoid_backward", "11", "1", (), "none"),
     "clipped": ("bce_loss_gradient", "110", "11", CLIPPED, "none"),
     "clipped sum": ("bce_loss_gradient", "110", "01", CLIPPED, "sum"),
-    "logits": ("bce_with_logits_loss_gradient_hessian", "110", "111", LOGITS, "none"),
-    "logits sum": ("bce_with_logits_loss_gradient_hessian", "110", "011", LOGITS, "sum"),
-    "weighted": ("bce_with_logits_loss_gradient", "111", "110", LOGITS, "none"),
+    "logits": ("bce_with_logits_loss_gradient_hessian", "110", "1011", LOGITS, "none"),
+    "logits sum": ("bce_with_logits_loss_gradient_hessian", "110", "0011", LOGITS, "sum"),
+    "weighted": ("bce_with_logits_loss_gradient", "111", "1010", LOGITS, "none"),
+    "probabilities": ("sigmoid_bce", "110", "1110", LOGITS, "none"),
+    "probabilities sum": ("sigmoid_bce", "110", "0110", LOGITS, "sum"),
 }
 
 

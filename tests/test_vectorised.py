@@ -38,6 +38,8 @@ for dtype in (np.float32, np.float64):
         fastbce.bce_loss_gradient(x, y, reduction="none")
         fastbce.bce_with_logits_loss_gradient(x, y)
         fastbce.bce_with_logits_loss_gradient_hessian(x, y, reduction="none")
+        fastbce.sigmoid_bce(x, y)
+        fastbce.sigmoid_bce(x, y, reduction="none")
         fastbce.bce_loss(x, y, check_labels=True)
         z = x.copy()
         fastbce.bce_with_logits_gradient(z, y, out=z)

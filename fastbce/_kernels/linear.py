@@ -400,9 +400,9 @@ def linear_pass(
             one = like(intercept, 1)
             labels = y[start:stop]
             if w is None:
-                logits_block(z, labels, None, loss, r, hess, one, None, None)
+                logits_block(z, labels, None, loss, None, r, hess, one, None, None)
             else:
-                logits_block(z, labels, w[start:stop], loss, r, hess, one, None, None)
+                logits_block(z, labels, w[start:stop], loss, None, r, hess, one, None, None)
             add_block(loss, losses)
             add_block(r, residuals)
             if by_column is None:
@@ -412,7 +412,7 @@ def linear_pass(
             if gram is not None:
                 if meat is not None:
                     # A weight of 2 is two rows, each with its own square.
-                    logits_block(z, labels, None, None, q, None, one, None, None)
+                    logits_block(z, labels, None, None, None, q, None, one, None, None)
                     if w is None:
                         square_block(q, None)
                     else:

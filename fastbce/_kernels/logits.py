@@ -1,4 +1,4 @@
-"""Loss of logits, gradient and Hessian."""
+"""Loss of logits, gradient, Hessian and probabilities."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .reductions import (
     tree_sum,
 )
 from .results import cut, fence, flush, into, stage, step_of
+from .sigmoid import sigmoid_of_exp_point
 
 
 @point
@@ -37,24 +38,26 @@ def logits_block(
     y: Any,
     w: Any,
     loss: Any,
+    prob: Any,
     grad: Any,
     hess: Any,
     scale: Any,
     linear: Any,
     products: Any,
 ) -> None:
-    """Loss of logits (an element each, or added to the lanes), gradient and Hessian.
+    """Loss of logits (an element each, or added to the lanes), probabilities, derivatives.
 
     The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the mean
     of the first, since their sum may overflow, and P, the product of the 1 + e minus 1:
     P' = P + e (1 + P) keeps the tiny e that 1 + e would lose.
     """
     losses, slopes, curvatures = into(loss, z), into(grad, z), into(hess, z)
+    shares = into(prob, z)
     for i in range(z.size):
         x = z[i]
         one = like(x, 1)
         t = like(x, y[i])
-        e, _ = exp_point(-abs(x))
+        e, e_low = exp_point(-abs(x))
         positive = x >= 0
         d = one + e
         d_low = e - (d - one)
@@ -64,6 +67,8 @@ def logits_block(
         if linear is not None:
             linear[i] = fma(wrong_side_point(x, t), like(x, 1 / TERMS), linear[i])
             products[i] = fma(e, one + products[i], products[i])
+        if prob is not None:
+            shares[i] = sigmoid_of_exp_point(x, e, e_low)
         if grad is not None:
             weight = like(x, scale)
             if w is not None:
@@ -79,8 +84,8 @@ def logits_block(
 
 @block
 def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Loss of logits, gradient and Hessian of each element."""
-    z, y, w, loss, grad, hess = arrays
+    """Loss of logits, probability, gradient and Hessian of each element."""
+    z, y, w, loss, prob, grad, hess = arrays
     scale, bad_labels, spaces = options
     check_labels(y, bad_labels)
     step = step_of(spaces, z.size)
@@ -89,19 +94,20 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
         curvatures = stage(hess, spaces, thread, 2, s, e)
-        weights = cut(w, s, e)
-        logits_block(z[s:e], y[s:e], weights, values, slopes, curvatures, scale, None, None)
+        shares = stage(prob, spaces, thread, 3, s, e)
+        weights, given = cut(w, s, e), (shares, slopes, curvatures)
+        logits_block(z[s:e], y[s:e], weights, values, *given, scale, None, None)
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
         flush(grad, spaces, thread, 1, s, e, 0, z.size)
         flush(hess, spaces, thread, 2, s, e, 0, z.size)
+        flush(prob, spaces, thread, 3, s, e, 0, z.size)
     fence(spaces)
 
 
 @block
-def logits_strip(
-    z: Any, y: Any, w: Any, grad: Any, hess: Any, scale: Any, place: Any, lanes: Any
-) -> None:
-    """Write gradient and Hessian of a strip, and add its losses up in the lanes."""
+def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, lanes: Any) -> None:
+    """Write probabilities and derivatives of a strip, and add its losses up in the lanes."""
+    prob, grad, hess = results
     thread, spaces = place
     running, linear, products = lanes
     n, step = z.size, step_of(spaces, LANES)
@@ -114,41 +120,44 @@ def logits_strip(
         b = a + e - s
         g = stage(grad, spaces, thread, 0, s, e)
         h = stage(hess, spaces, thread, 1, s, e)
+        p = stage(prob, spaces, thread, 2, s, e)
         if w is None:
-            logits_block(z[s:e], y[s:e], w, None, g, h, scale, linear[a:b], products[a:b])
+            logits_block(z[s:e], y[s:e], w, None, p, g, h, scale, linear[a:b], products[a:b])
         else:
             values = linear[: e - s]
-            logits_block(z[s:e], y[s:e], w[s:e], values, g, h, scale, None, None)
+            logits_block(z[s:e], y[s:e], w[s:e], values, p, g, h, scale, None, None)
             add_block(values, running[a:b])
         flush(grad, spaces, thread, 0, s, e, 0, n)
         flush(hess, spaces, thread, 1, s, e, 0, n)
+        flush(prob, spaces, thread, 2, s, e, 0, n)
     if w is None:
         softplus_lanes_block(linear, products, running)
 
 
 @block
 def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Gradient and Hessian; the sum of the losses of each `span` elements goes to `partials`."""
-    z, y, w, _, grad, hess = arrays
+    """All but losses; the sum of the losses of each `span` elements goes to `partials`."""
+    z, y, w, _, prob, grad, hess = arrays
     scale, bad_labels, spaces, partials, span, work, lanes = options
     check_labels(y, bad_labels)
     for s in range(0, z.size, STRIP):
         e = min(s + STRIP, z.size)
-        weights, g, h = cut(w, s, e), cut(grad, s, e), cut(hess, s, e)
-        mine = lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], y[s:e], weights, g, h, scale, (thread, spaces), mine)
+        results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
+        weights, mine = cut(w, s, e), lanes_of(work, lanes, thread, e - s)
+        logits_strip(z[s:e], y[s:e], weights, results, scale, (thread, spaces), mine)
         partials[(first + s) // span] += tree_sum(mine[0])
     fence(spaces)
 
 
 @block
 def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Loss as means over rows of `outputs` elements, some rows at a time, gradient and Hessian."""
-    z, y, w, _, grad, hess = arrays
+    """Loss as means over rows of `outputs` elements, some rows at a time, and all else."""
+    z, y, w, _, prob, grad, hess = arrays
     scale, bad_labels, spaces, loss, outputs, rows, work = options
     for s in range(0, z.size, rows * outputs):
         e = min(s + rows * outputs, z.size)
         values = work[thread, : e - s]
-        part = (z[s:e], y[s:e], cut(w, s, e), values, cut(grad, s, e), cut(hess, s, e))
+        results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
+        part = (z[s:e], y[s:e], cut(w, s, e), values, *results)
         logits_run(thread, first, part, (scale, bad_labels, spaces))
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

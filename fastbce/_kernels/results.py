@@ -27,7 +27,7 @@ from numba.extending import intrinsic, overload
 
 from .compile import OPTIONS, point
 
-PLACES = 3  # results of one loop at most: losses, gradient, Hessian
+PLACES = 4  # results of one loop: losses, gradient, Hessian, probabilities
 LINE = 64  # bytes
 
 # Elements of a result on their way past the caches (see results): many at a time keep the loads

@@ -64,20 +64,22 @@ def clipped(
 
 
 def logits(call: Call, scale: float, bad_labels: Array | None, losses: str) -> float | None:
-    """Write the BCE of logits, its gradient and its Hessian; return the sum if asked for."""
-    (z, y_true, weight), (loss, grad, hess) = call.inputs, call.outputs
+    """Write the BCE of logits, probabilities, gradient and Hessian; return the sum if asked for."""
+    (z, y_true, weight), (loss, prob, grad, hess) = call.inputs, call.outputs
     dtype = call.dtype
     z, e = _softplus_terms(z, dtype)
     y = y_true.astype(dtype)
     _check_labels(y, bad_labels)
     positive = z >= 0
-    values = gradient = hessian = None
+    values = probabilities = gradient = hessian = None
     if loss is not None or losses == "sum":
         # |z| times the label's share on the wrong side: no two terms cancel, and a right
         # label at +-inf costs 0 rather than inf - inf.
         wrong = np.where(positive, 1 - y, y)
         linear = np.where(wrong == 0, 0, np.abs(z) * wrong)
         values = _weighted(linear + np.log1p(e), weight)
+    if prob is not None:
+        probabilities = np.where(positive, 1, e) / (1 + e)
     if grad is not None:
         share = (1 - y) * np.where(positive, 1, e) - y * np.where(positive, e, 1)
         gradient = _weighted(share / (1 + e), weight) * dtype.type(scale)
@@ -85,6 +87,7 @@ def logits(call: Call, scale: float, bad_labels: Array | None, losses: str) -> f
         hessian = _weighted(e / (1 + e) ** 2, weight) * dtype.type(scale)
     # Outputs are written last: one of them may be the array of an input.
     total = _emit(values, loss, losses)
+    _store(prob, probabilities)
     _store(grad, gradient)
     _store(hess, hessian)
     return total

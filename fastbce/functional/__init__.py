@@ -44,6 +44,7 @@ from .logits import (
     bce_with_logits_loss,
     bce_with_logits_loss_gradient,
     bce_with_logits_loss_gradient_hessian,
+    sigmoid_bce,
 )
 from .probabilities import bce_gradient, bce_loss, bce_loss_gradient
 from .transforms import sigmoid, sigmoid_backward
@@ -59,4 +60,5 @@ __all__ = [
     "bce_with_logits_loss_gradient_hessian",
     "sigmoid",
     "sigmoid_backward",
+    "sigmoid_bce",
 ]

@@ -278,3 +278,61 @@ def bce_with_logits_loss_gradient_hessian(
     """
     options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
     return evaluate("bce_with_logits_loss_gradient_hessian", logits, y_true, options, out)
+
+
+def sigmoid_bce(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    reduction: str = "mean",
+    check_labels: bool = False,
+    out: tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Sigmoid, binary cross-entropy and its gradient, in one pass: a training step's own part.
+
+    The results of :func:`bce_with_logits_loss`, :func:`sigmoid` and
+    :func:`bce_with_logits_gradient`, to the last bit.
+
+    Parameters
+    ----------
+    logits : array_like
+        Log-odds of class 1, the input of the sigmoid; any shape.
+    y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the losses; the shape must broadcast.
+    pos_weight, label_smoothing : optional
+        Reserved.
+    reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        Mean or sum over all elements, each element, or means over the last axis.
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1].
+    out : tuple, optional
+        Arrays for the results that are arrays, in the order returned; None in a place allocates
+        that one.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    probabilities : ndarray
+        ``sigmoid(logits)``: weights and reductions do not change them.
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that does not fit: see :mod:`fastbce.functional`.
+
+    Notes
+    -----
+    Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
+    soft ones, probabilities 2.0, gradient 1.71 for hard labels. A soft label's gradient is exact to
+    1 ULP of 1, since its two terms may cancel.
+    """
+    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    return evaluate("sigmoid_bce", logits, y_true, options, out)
