@@ -71,7 +71,7 @@ def main() -> None:
             data = Data.make(n, dtype)
             for array in (data.out, data.more):
                 array.fill(0)
-            extra = {o.name: extra_memory(o, data) for o in OPERATIONS}
+            extra = {o.name: extra_memory(o, data) for o in OPERATIONS if o.takes_out}
             worst = max(extra, key=lambda name: extra[name])
             row.append(f"{extra[worst] // 1024} ({worst})")
             del data

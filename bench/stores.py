@@ -42,7 +42,7 @@ def main() -> None:
     dtype = parser.parse_args().dtype
     print(machine_line())
     calls.FAR = 0
-    operations = [operation for operation in OPERATIONS if operation.writes]
+    operations = [operation for operation in OPERATIONS if True in operation.policies]
     print(f"\n{dtype}, {fastbce.get_num_threads()} threads, ms {' / '.join(WAYS)}\n")
     print(f"| operation | {' | '.join(f'{n:,}' for n in SIZES)} |")
     print("| --- " * (1 + len(SIZES)) + "|")

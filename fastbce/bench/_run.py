@@ -77,16 +77,17 @@ def run_bench(
     console.print(result["machine"], highlight=False)
     cells = [(n, t) for n in sizes for t in (np.float32, np.float64)]
     with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("measuring", total=len(cells) * len(OPERATIONS) * 2)
+        task = progress.add_task(
+            "measuring", total=len(cells) * sum(len(o.policies) for o in OPERATIONS)
+        )
         for n, dtype in cells:
             data = Data.make(n, dtype)
             for operation in OPERATIONS:
                 progress.update(task, description=f"{operation.name}, {n:,} {dtype.__name__}")
                 error = check(operation, data)
-                for reuse in (False, True):
-                    if not reuse or operation.writes:
-                        row = _measure(operation, data, reuse, peers, count, rounds, result)
-                        result["rows"].append(row | {"error": error})
+                for reuse in operation.policies:
+                    row = _measure(operation, data, reuse, peers, count, rounds, result)
+                    result["rows"].append(row | {"error": error})
                     progress.advance(task)
             del data
             gc.collect()

@@ -1,4 +1,7 @@
-"""What is compared: the operations, their arrays, and plain NumPy's way of doing them."""
+"""What is compared: the operations, their arrays, and plain NumPy's way of doing them.
+
+First the whole steps of a training program, through the classes on either side.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ import numpy as np
 
 import fastbce
 from fastbce._typing import Array
+from fastbce.demo import from_scratch
 
 Call = Callable[[], Any]
 
@@ -31,12 +35,11 @@ class Data:
         rng = np.random.default_rng(0)
         kind = np.dtype(dtype).type
         z = rng.standard_normal(n, dtype=kind) * kind(3)
+        # So that p lies inside the bounds of the clip, which float32 and float64 do not share.
+        np.clip(z, -12, 12, out=z)
         y = (rng.random(n, dtype=np.float32) < 0.5).astype(dtype)
         soft = rng.random(n, dtype=kind)
-        p = fastbce.sigmoid(z)
-        # Inside the bounds of the clip, which are not the same number in float32 and float64.
-        np.clip(p, 1e-6, 1 - 1e-6, out=p)
-        return cls(z, y, p, soft, np.zeros_like(z), np.zeros_like(z))
+        return cls(z, y, fastbce.sigmoid(z), soft, np.zeros_like(z), np.zeros_like(z))
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,13 @@ class Operation:
     numpy: Callable[[Data, bool], Call]
     reads: tuple[str, ...]
     writes: tuple[str, ...]
+    takes_out: bool = True
+    """Whether its results can be reused, if it has any that are arrays."""
+
+    @property
+    def policies(self) -> tuple[bool, ...]:
+        """Whether results are reused, for each row of a comparison."""
+        return (False, True) if self.writes and self.takes_out else (False,)
 
     def arrays(self, data: Data, names: tuple[str, ...]) -> tuple[Array, ...]:
         """Return the named arrays."""
@@ -135,7 +145,67 @@ def _ours(
     return make
 
 
+def _two_classes(classes: Any) -> Callable[[Data, bool], Call]:
+    """Return the step of a network's last layer: sigmoid, loss, and both gradients."""
+
+    def make(d: Data, reuse: bool) -> Call:
+        activation, loss = classes.Activation_Sigmoid(), classes.Loss_BinaryCrossentropy()
+        z, y = d.z.reshape(-1, 1), d.y.reshape(-1, 1)
+
+        def step() -> tuple[Any, ...]:
+            activation.forward(z)
+            mean = loss.calculate(activation.output, y)
+            loss.backward(activation.output, y)
+            activation.backward(loss.dinputs)
+            return mean, activation.dinputs
+
+        return step
+
+    return make
+
+
+def _fused_class(d: Data, reuse: bool) -> Call:
+    combined = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
+    z, y = d.z.reshape(-1, 1), d.y.reshape(-1, 1)
+
+    def step() -> tuple[Any, ...]:
+        mean = combined.forward(z, y)
+        combined.backward(combined.output, y)
+        return mean, combined.dinputs
+
+    return step
+
+
+def _numpy_sigmoid_bce(d: Data, reuse: bool) -> Call:
+    def run() -> tuple[Any, ...]:
+        s = 1 / (1 + np.exp(-d.z))
+        return _numpy_logits_loss(d), s, (s - d.y) / d.y.size
+
+    return run
+
+
+# The program's way on the other side in both rows; a perfect step reads and writes once.
+STEPS = (
+    Operation(
+        "step, two classes",
+        _two_classes(fastbce),
+        _two_classes(from_scratch),
+        ("z", "y"),
+        ("out", "more"),
+        takes_out=False,
+    ),
+    Operation(
+        "step, fused class",
+        _fused_class,
+        _two_classes(from_scratch),
+        ("z", "y"),
+        ("out", "more"),
+        takes_out=False,
+    ),
+)
+
 OPERATIONS = (
+    *STEPS,
     Operation("sigmoid", _ours(fastbce.sigmoid, "z", "", 1), _numpy_sigmoid, ("z",), ("out",)),
     Operation(
         "sigmoid_backward",
@@ -198,6 +268,13 @@ OPERATIONS = (
         "bce_with_logits_loss_gradient_hessian",
         _ours(fastbce.bce_with_logits_loss_gradient_hessian, "z", "y", 2),
         _numpy_logits("lgh"),
+        ("z", "y"),
+        ("out", "more"),
+    ),
+    Operation(
+        "sigmoid_bce",
+        _ours(fastbce.sigmoid_bce, "z", "y", 2),
+        _numpy_sigmoid_bce,
         ("z", "y"),
         ("out", "more"),
     ),

@@ -111,7 +111,18 @@ def _torch_formulas(torch: Any, n: int) -> dict[str, tuple[Callable[..., Any], s
             lambda z, y: (logits_loss(z, y), *hessian(z, y)),
             "zy",
         ),
+        "sigmoid_bce": (
+            lambda z, y: (logits_loss(z, y), torch.sigmoid(z), gradient(z, y)),
+            "zy",
+        ),
     }
+
+
+def _torch_formula(torch: Any, name: str, n: int) -> tuple[Callable[..., Any], str]:
+    try:
+        return _torch_formulas(torch, n)[name]
+    except KeyError:
+        raise Unavailable("has no such classes") from None
 
 
 def torch_eager(name: str, d: Data, reuse: bool, threads: int) -> Call:
@@ -141,7 +152,7 @@ def torch_eager(name: str, d: Data, reuse: bool, threads: int) -> Call:
             f.binary_cross_entropy(p, y),
             aten.binary_cross_entropy_backward(one, p, y, None, 1),
         )
-    formula, letters = _torch_formulas(torch, d.z.size)[name]
+    formula, letters = _torch_formula(torch, name, d.z.size)
     tensors = dict(zip("zpys", (z, p, y, soft), strict=True))
     arguments = [tensors[letter] for letter in letters]
     return lambda: formula(*arguments)
@@ -158,7 +169,7 @@ def torch_compile(name: str, d: Data, reuse: bool, threads: int) -> Call:
 
     torch.set_num_threads(threads)
     torch._dynamo.config.cache_size_limit = 1000
-    formula, letters = _torch_formulas(torch, d.z.size)[name]
+    formula, letters = _torch_formula(torch, name, d.z.size)
     arrays = {"z": d.z, "p": d.p, "y": d.y, "s": d.soft}
     arguments = [torch.from_numpy(arrays[letter]) for letter in letters]
     compiled = torch.compile(formula, dynamic=False)

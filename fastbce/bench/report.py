@@ -105,7 +105,7 @@ def plot(result: dict[str, Any], directory: Path) -> list[Path]:
     colours = {OURS: "black", **{who: f"C{i}" for i, who in enumerate(everybody)}}
     for dtype in ("float32", "float64"):
         rows = [r for r in result["rows"] if r["dtype"] == dtype and r["policy"] == "fresh"]
-        figure, axes = plt.subplots(4, 3, figsize=(15, 16), sharex=True)
+        figure, axes = plt.subplots(5, 3, figsize=(15, 20), sharex=True)
         for axis, name in zip(axes.flat, names, strict=False):
             mine = [r for r in rows if r["operation"] == name]
             for who in sorted({w for r in mine for w in r["times"] if w != LIMIT}):
