@@ -18,6 +18,8 @@ from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastbce._inputs import Array
+
     from .objective import Objective
 
 # A standard error of so many logits, for a change that moves logits by 1 (root mean square), says
@@ -138,8 +140,8 @@ def _warn_of_separation(
     if error > NOTHING_KNOWN * max(1.0, 2 / np.sqrt(objective.rows.total)):
         which = separation.columns_of(objective, change, names)
         warn(
-            f"the classes are nearly separated, by {which}: a change that moves the logits by 1 has "
-            f"a standard error of {error:.1g}, so next to nothing is known of it, and normal "
+            f"the classes are nearly separated, by {which}: a change that moves the logits by 1 "
+            f"has a standard error of {error:.1g}, so next to nothing is known of it, and normal "
             "confidence intervals and p-values do not hold. Leave columns out, or set a finite C",
             ConvergenceWarning,
         )
