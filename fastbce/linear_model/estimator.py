@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
-from numbers import Integral, Real
+from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbce import functional
 from fastbce._inputs import Array
 from fastbce._linear_options import Gram
-from fastbce.inference import COV_TYPES, InferenceError, LogitResult
+from fastbce.inference import InferenceError, LogitResult
 
+from .checks import check_parameters, overflow_error
 from .coordinates import Coordinates, coordinates_of, parts
 from .infer import infer
 from .messages import warn
@@ -30,13 +30,10 @@ from .survey import FLOATS, Survey, check_both, encode
 
 __all__ = ["LogisticRegression"]
 
-SOLVERS = ("auto", "newton", "lbfgs")
 HESSIAN = Gram("hessian", FLOAT64)
 NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
 # Of the intercept in partial_fit, where the columns of the first batch are centered.
 INTERCEPT_PRECISION = 0.01
-# Squares of larger numbers are near the end of float64.
-LARGE = 1e150
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -161,7 +158,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If the solver stopped before the end that `tol` asks for, if there are no standard
             errors (see :attr:`result_`), or if nothing is known of some coefficients.
         """
-        self._check_parameters()
+        check_parameters(self)
         X, y = self._read(X, y, reset=True)
         labels, self.classes_ = encode(y, None)
         return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
@@ -200,7 +197,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             As :meth:`fit` does.
         """
-        self._check_parameters()
+        check_parameters(self)
         survey, kept = first_pass(source)
         factors = self._learn(survey, getattr(source, "feature_names", None))
         return self._fit(Stream(survey, factors, source, kept))
@@ -246,7 +243,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             As :meth:`fit` does.
         """
-        self._check_parameters()
+        check_parameters(self)
         first = not hasattr(self, "_past")
         if first and hasattr(self, "coef_"):
             warn(
@@ -339,25 +336,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _check_parameters(self) -> None:
-        for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
-            value: Any = getattr(self, name)
-            valid = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-            if not valid or not value > 0 or (name == "tol" and not np.isfinite(value)):
-                what = "integer" if kind is Integral else "number"
-                raise ValueError(f"{name} must be a positive {what}, got {value!r}")
-        for name in ("fit_intercept", "warm_start"):
-            value = getattr(self, name)
-            if not isinstance(value, bool | np.bool_):
-                # As scikit-learn's own estimators do for a parameter of a wrong type.
-                raise ValueError(  # noqa: TRY004
-                    f"{name} must be True or False, got {value!r}"
-                )
-        if self.solver not in SOLVERS:
-            raise ValueError(f"unknown solver {self.solver!r}; choose one of {list(SOLVERS)}")
-        if self.cov_type not in COV_TYPES:
-            raise ValueError(f"unknown cov_type {self.cov_type!r}; choose one of {list(COV_TYPES)}")
-
     def _weights(self, X: Array, labels: Array, sample_weight: Any) -> Array | None:
         if sample_weight is None and self.class_weight is None:
             return None
@@ -444,15 +422,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             yield
         except NotFiniteError:
-            rows.reduce(partial(_check_finite, name=type(self).__name__))
-            most = rows.reduce(_largest, np.maximum)
             names = self._names(rows.columns)
-            large = [f"{names[i]} ({most[i]:.3g})" for i in np.flatnonzero(most > LARGE)]
-            raise ValueError(
-                "the values of X are too large for float64: squares and sums of them overflow. The "
-                f"largest of columns: {', '.join(large[:10]) or 'below 1e150'}. Replace codes for "
-                "missing values, or change the unit"
-            ) from None
+            raise overflow_error(rows, names, type(self).__name__) from None
 
     def _start(self, columns: int) -> Array:
         """Return the parameters to start from, in the user's coordinates."""
@@ -512,16 +483,3 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._result = str(error)
             return str(error) if solution.converged or "separate" in str(error) else ""
         return ""
-
-
-def _check_finite(X: Array, _y: Array, _weight: Array | None, name: str) -> tuple[()]:
-    assert_all_finite(X, input_name="X", estimator_name=name)
-    return ()
-
-
-def _largest(X: Array, _y: Array, _weight: Array | None) -> Array:
-    """Return the largest size of each column."""
-    most = np.zeros(X.shape[1])
-    for part in parts(X):
-        most = np.maximum(most, np.abs(X[part]).max(axis=0))
-    return most
