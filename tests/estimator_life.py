@@ -105,7 +105,7 @@ class Life:
         rng = self.rng
         n = int(rng.choice([9, 64, 333, 1024]))
         d = columns or int(rng.choice([1, 2, 2, 3, 8, 40]))
-        X = rng.normal(size=(n, d)) + (rng.random() < 0.2) * 1e4
+        X = rng.normal(size=(n, d)) + (rng.random() < 0.2) * 30
         z = X[:, 0] - X[:, 0].mean() + rng.logistic(size=n)
         label = (z > 0).astype(int)
         label[:2] = 0, 1

@@ -142,7 +142,11 @@ def test_a_warm_start_from_no_number(name: str, value: float, rng: np.random.Gen
     getattr(model, name).flat[-1] = value
     # Its predictions are NaN as well: only the call itself is looked at.
     coef = model.coef_.copy()
-    for call in (lambda: model.fit(X, y), lambda: model.fit_stream(ArrayChunks(X, y))):
+    calls: list[Callable[[], Any]] = [
+        lambda: model.fit(X, y),
+        lambda: model.fit_stream(ArrayChunks(X, y)),
+    ]
+    for call in calls:
         with pytest.raises(ValueError, match=name):
             call()
         np.testing.assert_array_equal(model.coef_, coef)
@@ -220,7 +224,7 @@ def test_arguments_are_not_taken_at_their_word(
 
 
 def test_dask_checks_its_arguments_too(rng: np.random.Generator) -> None:
-    da = pytest.importorskip("dask.array", reason="the collections are Dask's")
+    da: Any = pytest.importorskip("dask.array", reason="the collections are Dask's")
     from fastbce.interop.dask import LogisticRegression as OnDask
 
     X, y = draw(rng, 60)
@@ -240,11 +244,12 @@ def test_dask_checks_its_arguments_too(rng: np.random.Generator) -> None:
 def test_numbers_in_messages_read_as_numbers(label: Any, rng: np.random.Generator) -> None:
     X, _ = draw(rng, 20)
     y = np.full(20, label)
-    for call in (
+    calls: list[Callable[[], Any]] = [
         lambda: LogisticRegression().fit(X, y),
         lambda: LogisticRegression().fit_stream(ArrayChunks(X, y)),
         lambda: LogisticRegression().partial_fit(X, y),
-    ):
+    ]
+    for call in calls:
         with pytest.raises(ValueError, match=str(label)) as caught:
             call()
         assert "np." not in str(caught.value)
