@@ -77,10 +77,8 @@ def test_many_lives_beside_guarded_pages(
 
 
 @needs_mprotect
-@pytest.mark.parametrize(("before", "after"), [(40, 2), (250, 2), (2, 40), (300, 260)])
-@pytest.mark.parametrize("order", ["C", "F"])
 def test_a_warm_start_of_another_size_reads_nothing(
-    before: int, after: int, order: str, python: Callable[..., subprocess.CompletedProcess[str]]
+    python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     script = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
@@ -89,26 +87,26 @@ from estimator_life import at_the_edge
 from fastbce.linear_model import LogisticRegression
 rng = np.random.default_rng(0)
 y = at_the_edge(rng.integers(0, 2, 1024))
-model = LogisticRegression(warm_start=True, C=0.1).fit(rng.normal(size=(1024, {before})), y)
-X = at_the_edge(np.asarray(rng.normal(size=(1024, {after})), order={order!r}))
-try:
-    model.fit(X, y)
-except ValueError as error:
-    print("refused", error)
-print(model.coef_.shape)
+for before, after in ((40, 2), (250, 2), (2, 40), (300, 260)):
+    for order in "CF":
+        model = LogisticRegression(warm_start=True, C=0.1).fit(rng.normal(size=(1024, before)), y)
+        X = at_the_edge(np.asarray(rng.normal(size=(1024, after)), order=order))
+        try:
+            model.fit(X, y)
+        except ValueError as error:
+            assert str(before) in str(error) and str(after) in str(error), error
+        else:
+            raise AssertionError(f"{{before}} coefficients were taken for {{after}} columns")
+        assert model.coef_.shape == (1, before)
 """
     done = python(script, check=False)
     assert done.returncode == 0, f"exit {done.returncode}: {done.stderr[-500:]}"
-    assert done.stdout.startswith("refused"), done.stdout
-    assert f"(1, {before})" in done.stdout.splitlines()[-1]
-    assert str(before) in done.stdout.splitlines()[0]
-    assert str(after) in done.stdout.splitlines()[0]
 
 
-def unchanged(model: Any, call: Callable[[], Any], match: str = "") -> str:
+def unchanged(model: Any, call: Callable[[], Any]) -> str:
     """Call what must raise ValueError and change nothing; return the text."""
     before = state(model)
-    with pytest.raises(ValueError, match=match) as caught:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 - the caller looks at the text
         call()
     assert_equal(state(model), before, exact=True)
     return str(caught.value)

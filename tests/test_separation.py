@@ -186,7 +186,7 @@ def test_verdicts_and_names_on_small_data(intercept: bool) -> None:
             exact = maximum_likelihood(X, y, intercept=intercept)
             if exact.comfortable:
                 assert_right(outcome.right, exact)
-    assert min(seen.values()) >= 10, seen
+    assert min(seen.values()) >= 4, seen
 
 
 @pytest.mark.parametrize("intercept", [True, False])
