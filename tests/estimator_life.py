@@ -184,10 +184,8 @@ class Life:
             return model.partial_fit(data.X, data.y, sample_weight=data.weight)
 
         error = self.attempt(call)
-        if self.fitted_whole:
-            assert isinstance(error, ValueError), "partial_fit after fit"
-            assert "clone" in str(error) or "new" in str(error), error
-            return
+        # After fit it starts anew, and says so.
+        assert self.warned or not self.fitted_whole or error is not None
         if error is not None:
             reasons = (
                 not first and data.columns != known,
@@ -197,6 +195,7 @@ class Life:
             )
             assert any(reasons), error
             return
+        self.fitted_whole = False
         if first:
             self.batches = [("set_params", self.model.get_params())]
         self.batches.append(("partial_fit", call))
