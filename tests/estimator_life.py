@@ -42,7 +42,7 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any]]] = {
     "max_iter": ([200, 300], [0, True, 1.5, None]),
     "warm_start": ([False, True], ["no", None, 2]),
     "cov_type": (["nonrobust", "HC0"], ["HC1", None]),
-    "class_weight": ([None, None, "balanced"], ["even"]),
+    "class_weight": ([None, None, "balanced", {0: 2.0, 1: 0.5}], ["even"]),
 }
 
 

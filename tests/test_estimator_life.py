@@ -34,7 +34,7 @@ def draw(rng: np.random.Generator, n: int = 300, d: int = 3) -> tuple[Array, Arr
     return X, (X[:, 0] + rng.logistic(size=n) > 0).astype(int)
 
 
-@pytest.mark.parametrize("first", range(0, 40, 5))
+@pytest.mark.parametrize("first", range(0, 30, 5))
 def test_lives(first: int, backend: str) -> None:
     for seed in range(first, first + 5):
         live(seed)
@@ -64,7 +64,7 @@ def guarded(python: Callable[..., Any], first: int, last: int, backend: str) -> 
 def test_lives_beside_guarded_pages(
     backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    guarded(python, 100, 125, backend)
+    guarded(python, 100, 112, backend)
 
 
 @pytest.mark.slow
@@ -267,6 +267,16 @@ def test_a_users_strict_numpy_breaks_nothing(backend: str, rng: np.random.Genera
         _ = model.result_.odds_ratios, model.result_.pvalues, model.result_.summary()
         LogisticRegression().partial_fit(far, y)
         LogisticRegression().fit_stream(ArrayChunks(far, y))
+
+
+def test_partial_fit_takes_class_weights(backend: str, rng: np.random.Generator) -> None:
+    X, y = draw(rng)
+    factor = np.where(y == 1, 3.0, 0.5)
+    model, expected = LogisticRegression(class_weight={0: 0.5, 1: 3.0}), LogisticRegression()
+    for part in (slice(0, 100), slice(100, 300)):
+        model.partial_fit(X[part], y[part])
+        expected.partial_fit(X[part], y[part], sample_weight=factor[part])
+        np.testing.assert_allclose(model.coef_, expected.coef_, rtol=1e-9)
 
 
 def test_two_objects_share_nothing(rng: np.random.Generator) -> None:
