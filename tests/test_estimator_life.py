@@ -15,7 +15,6 @@ pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
 
 from estimator_life import assert_equal, live, state
-from sklearn.base import clone
 
 from fastbce.linear_model import LogisticRegression
 from fastbce.streaming import ArrayChunks

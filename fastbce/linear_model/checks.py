@@ -1,10 +1,11 @@
-"""What the estimator is told: its parameters, and values whose sums overflow."""
+"""What guards the estimator: its parameters, its state when a call fails, sums that overflow."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
+from functools import partial, wraps
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 from sklearn.utils import assert_all_finite
@@ -21,6 +22,28 @@ if TYPE_CHECKING:
 SOLVERS = ("auto", "newton", "lbfgs")
 # Squares of larger numbers are near the end of float64.
 LARGE = 1e150
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
+    """Leave the estimator as it was where a method raises, and its caller's NumPy errors alone."""
+
+    @wraps(method)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        state: dict[str, Any] = args[0].__dict__
+        before = dict(state)
+        try:
+            with np.errstate(all="ignore"):
+                return method(*args, **kwargs)
+        except BaseException:
+            state.clear()
+            state.update(before)
+            raise
+
+    return guarded
 
 
 def check_parameters(model: Any) -> None:

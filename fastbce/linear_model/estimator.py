@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
@@ -18,7 +17,7 @@ from fastbce._inputs import Array
 from fastbce._linear_options import Gram
 from fastbce.inference import InferenceError, LogitResult
 
-from .checks import check_parameters, overflow_error
+from .checks import all_or_nothing, check_parameters, overflow_error
 from .coordinates import Coordinates, coordinates_of, parts
 from .infer import infer
 from .messages import warn
@@ -34,27 +33,6 @@ HESSIAN = Gram("hessian", FLOAT64)
 NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
 # Of the intercept in partial_fit, where the columns of the first batch are centered.
 INTERCEPT_PRECISION = 0.01
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
-    """Leave the estimator as it was where a method raises, and its caller's NumPy errors alone."""
-
-    @wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        state: dict[str, Any] = args[0].__dict__
-        before = dict(state)
-        try:
-            with np.errstate(all="ignore"):
-                return method(*args, **kwargs)
-        except BaseException:
-            state.clear()
-            state.update(before)
-            raise
-
-    return guarded
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -134,7 +112,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # Names for arrays, which have none of their own.
     _column_names: Sequence[str] = ()
 
-    @_all_or_nothing
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit the model.
 
@@ -163,7 +141,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels, self.classes_ = encode(y, None)
         return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
 
-    @_all_or_nothing
+    @all_or_nothing
     def fit_stream(self, source: Any) -> LogisticRegression:
         """Fit the model to data larger than memory.
 
@@ -202,7 +180,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         factors = self._learn(survey, getattr(source, "feature_names", None))
         return self._fit(Stream(survey, factors, source, kept))
 
-    @_all_or_nothing
+    @all_or_nothing
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LogisticRegression:
@@ -265,10 +243,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes = np.unique(classes)
         elif not first:
             classes = self.classes_
-        labels, known = encode(y, classes)
+        labels, self.classes_ = encode(y, classes)
         rows = Memory(X, labels, self._weights(X, labels, sample_weight))
         if first:
-            self.classes_ = known
             coordinates = coordinates_of(rows, bool(self.fit_intercept), always=True)
             precision = coordinates.penalty(np.full(coordinates.size, 1.0 / self.C))
             if self.fit_intercept:
