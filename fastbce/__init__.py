@@ -1,6 +1,7 @@
 """Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
 
 from ._backends import set_backend, use_backend
+from ._engine.memory import release_memory
 from ._threads import get_num_threads, set_num_threads
 from ._warmup import warmup
 from .functional import (
@@ -41,6 +42,7 @@ __all__ = [
     "get_num_threads",
     "linear_bce_hessian",
     "linear_bce_loss_gradient",
+    "release_memory",
     "set_backend",
     "set_num_threads",
     "sigmoid",

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._backends import backend
+from ._engine.memory import LEAST
 from ._inputs import (
     as_array,
     as_number,
@@ -38,9 +39,12 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
         if (first is last or is_plain_out(first, shape, dtype)) and (
             out is None or is_plain_out(out, shape, dtype, arguments)
         ):
-            target = np.empty(shape, dtype) if out is None else out
+            module = backend("elementwise")
+            target = out
+            if out is None:
+                target = (np.empty if last.nbytes < LEAST else module.empty)(shape, dtype)
             call = Call(arguments, (target,), dtype, out is not None, plain=True)
-            backend("elementwise").compute(operation, call)
+            module.compute(operation, call)
             return target
     names = tuple(operation.family.arguments)
     arrays = tuple(as_array(a, name) for a, name in zip(arguments, names, strict=True))
@@ -48,9 +52,10 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
     for array, name in zip(arrays[:-1], names[:-1], strict=True):
         check_same_shape(last, names[-1], array, name)
     compute, result = float_dtypes(last)
-    (target,), aliased, _ = targets(out, (last.shape,), result, arrays[::-1])
+    module = backend("elementwise")
+    (target,), aliased, _ = targets(out, (last.shape,), result, arrays[::-1], module.empty)
     call = Call(arrays, (target,), compute, out is not None, aliased=aliased)
-    backend("elementwise").compute(operation, call)
+    module.compute(operation, call)
     return as_given(out, [target])[0]
 
 
@@ -93,7 +98,9 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
     if has_losses:
         shapes = (x.shape[:-1] if losses == "samples" else x.shape, *shapes)
     inputs = (x, y) if weight is None else (x, y, weight)
-    arrays, aliased, plain = targets(out, shapes, result, inputs, plain=plain)
+    module = backend("elementwise")
+    empty = np.empty if x.nbytes < LEAST else module.empty
+    arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
     total = 0.0
     if x.size:
         outputs = (*arrays, *operation.absent) if has_losses else (None, *arrays, *operation.absent)
@@ -102,7 +109,7 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         bad_labels = np.zeros(1, np.int64) if check_labels else None
         call = Call((x, labels, weight), outputs, compute, out is not None, plain, aliased)
         parameters = (*bounds, 1.0 / count, bad_labels)
-        total = backend("elementwise").compute(operation, call, parameters, losses)
+        total = module.compute(operation, call, parameters, losses)
         if bad_labels is not None and bad_labels[0]:
             raise_first_bad_label(y)
     elif losses == "samples":

@@ -86,7 +86,8 @@ for number, call in enumerate(calls):
 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 assert (results(calls), results(small)) == (wanted, wanted_small)
 """
-    python(CALLS + script, FASTBCE_BACKEND=backend)
+    # What is kept would be memory.
+    python(CALLS + script, FASTBCE_BACKEND=backend, FASTBCE_POOL="0")
 
 
 # --- nothing else is written --------------------------------------------------------------------

@@ -14,6 +14,7 @@ from fastbce._operations import Family, Operation
 from fastbce._typing import Array, Call
 
 from .calls import NO_SPACES, Kernel, execute, plain_arrays
+from .memory import empty as empty  # noqa: PLC0414 - makes the results of this backend
 from .operands import as_bits
 from .team import team_of
 
