@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # A standard error of so many logits, for a change that moves logits by 1 (root mean square), says
 # that next to nothing is known. 20 rows of coin tosses give 0.5, a strong model of 100 rows 10.
 NOTHING_KNOWN = 100.0
+# How many logits rounding of the gradient may add to a step; a step of 0.05 logits is looked for.
 DOUBTFUL = 1e-3
 
 
@@ -68,8 +69,7 @@ def infer(
         )
     peak = settle(objective, solution, tol)
     error, change = _least_known(objective, peak)
-    # What rounding of the gradient makes of a step along that change. Beyond this, whether the end
-    # of the steps is a maximum cannot be told from them.
+    # Beyond this, steps do not tell whether they have ended at a maximum.
     doubtful = error**2 * EPS * objective.rows.total > DOUBTFUL
     moves = separation.refuse(objective, peak, names, doubtful=doubtful)
     if not solution.converged:
