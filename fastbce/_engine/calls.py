@@ -76,9 +76,8 @@ def execute(kernel: Kernel, options: Options, call: Call, least: int, unit: int 
 
 def plain_arrays(inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> tuple[Flat, ...]:
     """Return the arrays of a plain call, flat."""
-    arrays = (*inputs, *outputs)
-    if inputs[0].ndim > 1:
-        arrays = tuple([None if a is None else a.ravel() for a in arrays])
+    # The losses of one sample have no axis.
+    arrays = tuple([a if a is None or a.ndim == 1 else a.ravel() for a in (*inputs, *outputs)])
     n = len(arrays[0])
     for a in arrays:
         if a is not None and len(a) != n:
