@@ -48,7 +48,7 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
             call = Call(arguments, (target,), dtype, out is not None, plain=True)
             module.compute(operation, call)
             return target
-    names = operation.family.arguments
+    names = tuple(operation.family.arguments)
     arrays = tuple(as_array(a, name) for a, name in zip(arguments, names, strict=True))
     last = arrays[-1]
     for array, name in zip(arrays[:-1], names[:-1], strict=True):

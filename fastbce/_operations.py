@@ -1,9 +1,19 @@
-"""The table of operations: one row for each elementwise function."""
+"""The table of operations: one row for each elementwise function.
+
+From it follow which kernels the engine looks for, what :func:`fastbce.warmup` prepares, what the
+benchmark compares, and which cases the tests check.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ._typing import Array
 
 
 @dataclass(frozen=True, eq=False)
@@ -14,10 +24,12 @@ class Family:
     """Of its function in the reference, and the first part of its kernels' names."""
     file: str
     """The file in ``_kernels/`` that they are in."""
-    arguments: tuple[str, ...]
-    """The names of the arrays that it takes."""
+    arguments: dict[str, str]
+    """The names of the arrays that it takes, and what they hold."""
     results: tuple[str, ...]
     """The results in the order in which backends take them."""
+    plain: Callable[..., tuple[Any, ...]]
+    """Some of its results as one would write them in NumPy: what the benchmark compares with."""
     is_loss: bool = False
     """Whether it takes labels, weights and a reduction."""
     clips: bool = False
@@ -57,19 +69,67 @@ class Operation:
         return (None,) * (len(self.family.results) - 1 - len(self.before) - self.arrays)
 
 
-_SIGMOID = Family("sigmoid", "sigmoid", ("x",), ("value",))
-_SIGMOID_BACKWARD = Family("sigmoid_backward", "sigmoid", ("dvalues", "output"), ("value",))
+# --- in plain NumPy: naive formulas of the mean loss, with the default options --------------------
+
+
+def _plain_sigmoid(results: tuple[str, ...], x: Array) -> tuple[Any, ...]:
+    return (1 / (1 + np.exp(-x)),)
+
+
+def _plain_sigmoid_backward(
+    results: tuple[str, ...], dvalues: Array, output: Array
+) -> tuple[Any, ...]:
+    return (dvalues * output * (1 - output),)
+
+
+def _plain_clipped(results: tuple[str, ...], p: Array, y: Array) -> tuple[Any, ...]:
+    c = np.clip(p, 1e-7, 1 - 1e-7)
+    found: list[Any] = []
+    if "loss" in results:
+        found.append(np.mean(-(y * np.log(c) + (1 - y) * np.log(1 - c))))
+    if "gradient" in results:
+        found.append(-(y / c - (1 - y) / (1 - c)) / y.size)
+    return tuple(found)
+
+
+def _plain_logits(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ...]:
+    found: list[Any] = []
+    if "loss" in results:
+        found.append(np.mean(np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))))
+    if len(results) > len(found):
+        s = 1 / (1 + np.exp(-z))
+        every = {"probabilities": s, "gradient": (s - y) / y.size, "hessian": s * (1 - s) / y.size}
+        found += [array for name, array in every.items() if name in results]
+    return tuple(found)
+
+
+# --- the table -----------------------------------------------------------------------------------
+
+_SIGMOID = Family("sigmoid", "sigmoid", {"x": "numbers"}, ("value",), _plain_sigmoid)
+_SIGMOID_BACKWARD = Family(
+    "sigmoid_backward",
+    "sigmoid",
+    {"dvalues": "numbers", "output": "probabilities"},
+    ("value",),
+    _plain_sigmoid_backward,
+)
 _CLIPPED = Family(
-    "clipped", "clipped", ("y_pred", "y_true"), ("loss", "gradient"), is_loss=True, clips=True
+    "clipped",
+    "clipped",
+    {"y_pred": "probabilities", "y_true": "labels"},
+    ("loss", "gradient"),
+    _plain_clipped,
+    is_loss=True,
+    clips=True,
 )
 _LOGITS = Family(
     "logits",
     "logits",
-    ("logits", "y_true"),
+    {"logits": "numbers", "y_true": "labels"},
     ("loss", "probabilities", "gradient", "hessian"),
+    _plain_logits,
     is_loss=True,
 )
-
 OPERATIONS = {
     operation.name: operation
     for operation in (

@@ -9,25 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as f
+from . import functional
 from ._operations import OPERATIONS
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 Call = tuple[str, Callable[[], Any]]
-
-LOSSES: tuple[Callable[..., Any], ...] = (
-    f.bce_loss,
-    f.bce_gradient,
-    f.bce_loss_gradient,
-    f.bce_with_logits_loss,
-    f.bce_with_logits_gradient,
-    f.bce_with_logits_loss_gradient,
-    f.bce_with_logits_gradient_hessian,
-    f.bce_with_logits_loss_gradient_hessian,
-    f.sigmoid_bce,
-)
-# Those that return a loss have a kernel of their own for the losses of the elements.
-ELEMENTS = tuple(f for f in LOSSES if OPERATIONS[f.__name__].returns_loss)
 
 
 def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:
@@ -69,14 +55,18 @@ def _calls() -> Iterator[Call]:
         # Short plain arrays take the short way in; others that of arrays that threads share.
         shared.flags.writeable = False
         for scores in (x, shared):
-            yield f"sigmoid {dtype.__name__}", partial(f.sigmoid, scores)
-            yield f"sigmoid_backward {dtype.__name__}", partial(f.sigmoid_backward, scores, scores)
-            for labels in _labels_of(x):
-                for function in LOSSES:
-                    yield _text(function, dtype, labels), partial(function, scores, labels)
-                for function in ELEMENTS:
-                    call = partial(function, scores, labels, reduction="none")
-                    yield _text(function, dtype, labels), call
+            for name, operation in OPERATIONS.items():
+                function, family = getattr(functional, name), operation.family
+                if not family.is_loss:
+                    arguments = [scores] * len(family.arguments)
+                    yield f"{name} {dtype.__name__}", partial(function, *arguments)
+                    continue
+                # A loss has a kernel of its own for the losses of the elements.
+                reductions = ("mean", "none") if operation.returns_loss else ("mean",)
+                for labels in _labels_of(x):
+                    for reduction in reductions:
+                        call = partial(function, scores, labels, reduction=reduction)
+                        yield _text(function, dtype, labels), call
 
 
 def _linear_calls() -> Iterator[Call]:

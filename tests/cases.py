@@ -1,6 +1,6 @@
-"""The table of cases: one row per public function. It drives the tests and the benchmarks.
+"""The cases of the tests: one per row of the package's table of operations.
 
-A row names the function, what it takes, what it returns and, through its kind, the oracle: naive
+A case knows through its kind, the operation's family, how to draw its arrays and its oracle: naive
 formulas that are evaluated in a wider dtype than the function's own, where they are exact enough.
 """
 
@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distribution
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 import fastbce
+from fastbce._operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,17 +45,13 @@ class Case:
     @property
     def is_loss(self) -> bool:
         """Tell whether it takes labels, weights and a reduction."""
-        return self.kind in ("clipped", "logits")
+        return OPERATIONS[self.name].family.is_loss
 
     @property
     def argument_names(self) -> tuple[str, str]:
         """Names of its positional arguments; a sigmoid has the first only."""
-        return {
-            "sigmoid": ("x", ""),
-            "sigmoid_backward": ("dvalues", "output"),
-            "clipped": ("y_pred", "y_true"),
-            "logits": ("logits", "y_true"),
-        }[self.kind]
+        first, *second = OPERATIONS[self.name].family.arguments
+        return first, second[0] if second else ""
 
     def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
         """Call the function; the results are a tuple always."""
@@ -115,18 +112,8 @@ class Case:
         return MAX_ULP[self.kind, result][0 if np.dtype(dtype) == np.float32 else 1]
 
 
-CASES = (
-    Case("sigmoid", "sigmoid", ("value",)),
-    Case("sigmoid_backward", "sigmoid_backward", ("value",)),
-    Case("bce_loss", "clipped", ("loss",)),
-    Case("bce_gradient", "clipped", ("gradient",)),
-    Case("bce_loss_gradient", "clipped", ("loss", "gradient")),
-    Case("bce_with_logits_loss", "logits", ("loss",)),
-    Case("bce_with_logits_gradient", "logits", ("gradient",)),
-    Case("bce_with_logits_loss_gradient", "logits", ("loss", "gradient")),
-    Case("bce_with_logits_gradient_hessian", "logits", ("gradient", "hessian")),
-    Case("bce_with_logits_loss_gradient_hessian", "logits", ("loss", "gradient", "hessian")),
-    Case("sigmoid_bce", "logits", ("loss", "probabilities", "gradient")),
+CASES = tuple(
+    Case(name, cast("Kind", row.family.name), row.results) for name, row in OPERATIONS.items()
 )
 LOSSES = tuple(case for case in CASES if case.is_loss)
 BY_NAME = {case.name: case for case in CASES}

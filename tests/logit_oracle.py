@@ -419,6 +419,9 @@ def assert_right(result: Any, exact: Fit, names: Sequence[str] = (), **limits: A
     found = wrong(result, exact, **limits)
     if found:
         off = np.abs(result.params - exact.params) / exact.bse
+        off = np.maximum(
+            off, np.abs(result.bse / (exact.hc0 if limits.get("hc0") else exact.bse) - 1)
+        )
         worst = int(np.argmax(np.where(np.isnan(off), np.inf, off)))
         raise AssertionError(
             f"{found} too far from the truth; worst parameter {worst} "

@@ -18,10 +18,13 @@ from cases import BY_NAME, CASES, MAX_ULP, ORACLES
 import fastbce
 from fastbce import functional
 from fastbce._engine import elementwise as _engine
+from fastbce._operations import OPERATIONS
 from fastbce._reference import elementwise as _reference
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from fastbce._operations import Operation
 
 PACKAGE = Path(fastbce.__file__).parent
 TESTS = Path(__file__).parent
@@ -87,10 +90,24 @@ def test_public_names() -> None:
 
 def test_every_public_function_has_its_row() -> None:
     functions = {name for name in fastbce.__all__ if inspect.isfunction(getattr(fastbce, name))}
-    assert set(BY_NAME) == functions - NOT_IN_THE_TABLE.keys()
+    assert set(OPERATIONS) == functions - NOT_IN_THE_TABLE.keys()
     assert len(BY_NAME) == len(CASES)
     used = {(case.kind, result) for case in CASES for result in case.results}
     assert used == set(ORACLES) == set(MAX_ULP)
+
+
+@pytest.mark.parametrize("row", OPERATIONS.values(), ids=lambda row: row.name)
+def test_no_step_of_adding_an_operation_is_missing(row: Operation) -> None:
+    family = row.family
+    kernels = (PACKAGE / "_kernels" / f"{family.file}.py").read_text(encoding="utf-8")
+    for kind in ("", "_sum", "_rows") if family.is_loss else ("",):
+        assert f"def {family.name}{kind}_run(" in kernels, "1. _kernels/NAME.py"
+    assert family.name in _reference._FORMULAS, "2. _reference/elementwise.py"
+    assert set(row.results) <= set(family.results), "3. _operations.py"
+    assert row.name in functional.__all__, "4. functional/"
+    for result in row.results:
+        assert (family.name, result) in ORACLES, "5. tests/cases.py: the oracle"
+        assert (family.name, result) in MAX_ULP, "5. tests/cases.py: the limit"
 
 
 @pytest.mark.parametrize("name", fastbce.__all__)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import py_compile
 import shutil
 import signal
 import subprocess
@@ -137,6 +138,57 @@ def test_an_upgrade_in_place_runs_the_new_code(copy: Path, run: Run) -> None:
     source.write_text(old, encoding="utf-8")
     os.utime(source, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert run(**path).split()[0] == fresh.split()[0]
+
+
+def _archive(source: Path, target: Path) -> None:
+    """Pack the package's sources into one archive."""
+    target.unlink(missing_ok=True)
+    shutil.make_archive(str(target.with_suffix("")), "zip", source)
+
+
+def _bytecode(source: Path, target: Path) -> None:
+    """Install the package's bytecode alone; the sources that it was made from stay where they are.
+
+    So Numba finds a place for the cache, and it is the same for every version.
+    """
+    shutil.rmtree(target, ignore_errors=True)
+    for path in source.rglob("*.py"):
+        place = target / path.relative_to(source).with_suffix(".pyc")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        py_compile.compile(str(path), str(place), doraise=True)
+
+
+@pytest.mark.parametrize(
+    ("pack", "name"), [(_archive, "packed.zip"), (_bytecode, "packed")], ids=["zip", "bytecode"]
+)
+def test_however_it_is_packed_an_install_runs_its_own_code(
+    pack: Callable[[Path, Path], None], name: str, copy: Path, run: Run, tmp_path: Path
+) -> None:
+    source, target = copy / "fastbce" / "_kernels" / "sigmoid.py", tmp_path / name
+    path = {"PYTHONPATH": str(target), "PYTHONDONTWRITEBYTECODE": "1"}
+    pack(copy, target)
+    fresh = run(**path)
+    assert fresh.split(" ", 2)[1:] == ["0", "[]"]
+    assert run(**path) == fresh.replace(" 0 ", " 1 ")
+    old = source.read_text(encoding="utf-8")
+    source.write_text(old.replace("base = one if x >= 0", "base = one if x <= 0"), encoding="utf-8")
+    pack(copy, target)
+    values, loaded, warned = run(**path).split(" ", 2)
+    assert values != fresh.split()[0]
+    assert (loaded, warned) == ("0", "[]")
+
+
+def test_what_cannot_be_read_is_not_kept(run: Run) -> None:
+    """A package whose files are nowhere, as in a program of one file, compiles in each process."""
+    prelude = """
+import pkgutil
+pkgutil.iter_modules = lambda path: []
+"""
+    expected = run().split()[0]
+    for _ in range(2):
+        values, loaded, warned = run(prelude).split(" ", 2)
+        assert (values, loaded) == (expected, "0")
+        assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
 def test_a_read_only_install_without_a_home(copy: Path, run: Run, tmp_path: Path) -> None:

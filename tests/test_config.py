@@ -298,7 +298,8 @@ def test_after_warmup_no_call_compiles(python: Python) -> None:
 import numpy as np, fastbce
 fastbce.warmup(verbose=True)
 from fastbce._kernels.compile import made
-count = lambda: sum(len(kernel.signatures) for kernel in made)
+# The workers' own loop is compiled when the first of them starts.
+count = lambda: sum(len(k.signatures) for k in made if k.__name__ != "serve")
 before = count()
 fastbce.set_num_threads(2)
 for dtype in (np.float32, np.float64):
@@ -327,7 +328,8 @@ fastbce.warmup()
 assert "fastbce._engine.linear" not in sys.modules, "the plain warm-up is to stay cheap"
 fastbce.warmup(linear=True)
 from fastbce._kernels.compile import made
-count = lambda: sum(len(kernel.signatures) for kernel in made)
+# The workers' own loop is compiled when the first of them starts.
+count = lambda: sum(len(k.signatures) for k in made if k.__name__ != "serve")
 before = count()
 for dtype in (np.float32, np.float64):
     X = np.full((1000, 5), 0.25, dtype)

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 import fastbce
-from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model import LogisticRegression, estimator, infer, solvers
 from fastbce.linear_model import samples as _rows
 
 if TYPE_CHECKING:
@@ -243,6 +243,20 @@ def test_values_that_are_not_finite_are_found(
     X[77_777, 1] = bad
     with pytest.raises(ValueError, match=r"NaN|infinity"):
         LogisticRegression(solver=solver).fit(X, y)
+
+
+def test_columns_whose_hessian_does_not_fit(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (estimator, infer, solvers):
+        monkeypatch.setattr(module, "NEWTON_COLUMNS", 3)
+    X, y = draw(rng)
+    X[:, 0] = 1e-6 * X[:, 0] + 1.0
+    model = LogisticRegression(C=10.0, max_iter=2_000).fit(X, y)
+    expected = peer((X - X.mean(axis=0)), y, 10.0)[1:]
+    np.testing.assert_allclose(model.coef_[0], expected, rtol=1e-6, atol=1e-9)
+    with pytest.warns(ConvergenceWarning, match="Hessian of 6 columns does not fit"):
+        LogisticRegression(C=np.inf, max_iter=2_000).fit(X, y)
 
 
 def test_zero_weights_are_refused(rng: np.random.Generator) -> None:

@@ -26,34 +26,41 @@ import json
 import numpy as np
 import fastbce
 from fastbce._kernels.compile import made
+from fastbce._operations import OPERATIONS
+
+rows = {}
+for row in OPERATIONS.values():
+    rows.setdefault(row.family, []).append(row)
 
 for dtype in (np.float32, np.float64):
     x = np.full((2, 3), 0.25, dtype)
-    fastbce.sigmoid(x)
-    fastbce.sigmoid_backward(x, x)
-    fastbce.bce_gradient(x, x)
-    for y in (x, x != 0):
-        fastbce.bce_loss(x, y)
-        fastbce.bce_loss_gradient(x, y)
-        fastbce.bce_loss_gradient(x, y, reduction="none")
-        fastbce.bce_with_logits_loss_gradient(x, y)
-        fastbce.bce_with_logits_loss_gradient_hessian(x, y, reduction="none")
-        fastbce.sigmoid_bce(x, y)
-        fastbce.sigmoid_bce(x, y, reduction="none")
-        fastbce.bce_loss(x, y, check_labels=True)
-        z = x.copy()
-        fastbce.bce_with_logits_gradient(z, y, out=z)
-        fastbce.bce_gradient(z, y, out=z)
-    z = x.copy()
-    fastbce.sigmoid(z, out=z)
-    fastbce.sigmoid_backward(z, x, out=z)
     shared = x.copy()
     shared.flags.writeable = False  # takes the way of arrays that threads share
-    fastbce.sigmoid(shared)
-    fastbce.sigmoid_backward(shared, shared)
-    for reduction in ("none", "mean", "samples"):
-        fastbce.bce_loss_gradient(x, x, sample_weight=x, reduction=reduction)
-        fastbce.bce_with_logits_loss_gradient(x, x, sample_weight=x, reduction=reduction)
+    for family, operations in rows.items():
+        calls = {row.results: getattr(fastbce, row.name) for row in operations}
+        if not family.is_loss:
+            (call,) = calls.values()
+            more = len(family.arguments) - 1
+            call(x, *[x] * more)
+            z = x.copy()
+            call(z, *[x] * more, out=z)
+            call(shared, *[shared] * more)
+            continue
+        widest = calls[max(calls, key=len)]
+        calls["gradient",](x, x)
+        for y in (x, x != 0):
+            calls["loss",](x, y)
+            calls["loss",](x, y, check_labels=True)
+            calls["loss", "gradient"](x, y)
+            widest(x, y, reduction="none")
+            for results, call in calls.items():
+                if "probabilities" in results:
+                    call(x, y)
+                    call(x, y, reduction="none")
+            z = x.copy()
+            calls["gradient",](z, y, out=z)
+        for reduction in ("none", "mean", "samples"):
+            calls["loss", "gradient"](x, x, sample_weight=x, reduction=reduction)
 half = np.full((2, 3), 0.25, np.float16)
 fastbce.sigmoid(half)
 fastbce.sigmoid_backward(half, half)

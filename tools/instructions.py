@@ -72,7 +72,7 @@ def main() -> None:
             count = sum(line.startswith("\t") for line in loop.lines)
             per_vector = count * 64 / (elements * size)
             rows.append(
-                f"| `{name}` | {shorten(signature)} | {count} | {elements} | {per_vector:.0f} |"
+                f"| `{name}` | `{shorten(signature)}` | {count} | {elements} | {per_vector:.0f} |"
             )
     head = HEAD.format(
         cpu=llvmlite.binding.get_host_cpu_name(),

@@ -60,7 +60,7 @@ def execute(kernel: Kernel, options: Options, call: Call, least: int, unit: int 
     """
     n, dtype = call.inputs[0].size, call.dtype
     if call.plain:
-        arrays = plain_arrays(call)
+        arrays = plain_arrays(call.inputs, call.outputs)
     else:
         found = operands(call, takes_labels=kernel.takes_labels, ordered=kernel.ordered)
         if not all(o is None or o.flat is not None for o in found):
@@ -74,12 +74,10 @@ def execute(kernel: Kernel, options: Options, call: Call, least: int, unit: int 
     share(kernel, options, arrays, threads, unit, out_given=call.out_given)
 
 
-def plain_arrays(call: Call) -> tuple[Flat, ...]:
+def plain_arrays(inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> tuple[Flat, ...]:
     """Return the arrays of a plain call, flat."""
-    inputs, outputs = call[:2]
-    arrays = (*inputs, *outputs)
-    if inputs[0].ndim > 1:
-        arrays = tuple([None if a is None else a.ravel() for a in arrays])
+    # The losses of one sample have no axis.
+    arrays = tuple([a if a is None or a.ndim == 1 else a.ravel() for a in (*inputs, *outputs)])
     n = len(arrays[0])
     for a in arrays:
         if a is not None and len(a) != n:

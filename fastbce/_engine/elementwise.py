@@ -79,12 +79,12 @@ def compute(
     """See :func:`fastbce._reference.elementwise.compute`."""
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
     least = MIN_LIGHT_PER_THREAD if operation.light else MIN_PER_THREAD
-    inputs, _, dtype, _, plain, _ = call
+    inputs, outputs, dtype, _, plain, _ = call
     if losses == "samples" and inputs[0].shape[-1] == 1 and inputs[0].ndim > 1:
         losses = "none"  # the mean of one is itself
     if plain and losses != "samples" and inputs[0].nbytes < 2 * least:
         # What one thread is to do at once: 1 us less than the way of all other calls.
-        arrays = plain_arrays(call)
+        arrays = plain_arrays(inputs, outputs)
         if kernels.block is not None:
             kernels.block(*arrays)
             return None

@@ -31,8 +31,8 @@ PEEK = 64  # labels looked at before a strip is taken to be hard
 @point
 def clip_point(p: Any, bounds: Any) -> Any:
     """Return p clipped to the bounds; NaN stays NaN."""
-    c = max(p, bounds[0])
-    return min(c, bounds[1])
+    c = bounds[0] if p < bounds[0] else p
+    return bounds[1] if c > bounds[1] else c
 
 
 @point

@@ -13,8 +13,10 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
+import pkgutil
 import warnings
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,6 @@ from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
 
 from fastbce._interrupts import held_back
-
-# The files whose code is compiled into the kernels: a change in any of them makes all stale.
-SOURCES = (
-    *sorted(Path(__file__).parent.glob("*.py")),
-    Path(__file__).parent.parent / "_engine" / "team.py",
-)
 
 # Division is IEEE division: a test for zero before each would keep loops scalar. Arrays are not
 # reference-counted, since the caller holds them: each slice would count up and down in a word that
@@ -50,11 +46,30 @@ def _digest(data: bytes) -> bytes:
     return hashlib.sha256(data).digest()
 
 
-def source_stamp() -> str:
-    """Return a digest of the kernels' sources and of Numba's version."""
+def source_stamp() -> str | None:
+    """Return a digest of Numba's version and of the files whose code is compiled into kernels.
+
+    They are all modules of this folder, however they are packed (sources, bytecode, in an archive),
+    and the team. None where one of them cannot be read: then nothing may be kept on disk, since
+    machine code of an earlier version could not be told from that of this one.
+    """
+    # No list by hand: a file that it lacks would leave stale code.
+    names = [f"{__package__}.{found.name}" for found in pkgutil.iter_modules([_folder()])]
+    if __name__ not in names:
+        return None
     parts = [numba.__version__.encode()]
-    parts += [_digest(path.read_bytes()) for path in SOURCES]
+    for name in [*sorted(names), "fastbce._engine.team"]:
+        spec = find_spec(name)
+        try:
+            data = spec.loader.get_data(spec.origin)  # type: ignore[union-attr]
+        except (AttributeError, OSError):  # frozen into a program
+            return None
+        parts += [name.encode(), _digest(data)]
     return _digest(b"".join(parts)).hex()[:16]
+
+
+def _folder() -> str:
+    return os.fspath(Path(__file__).parent)
 
 
 def _warn_once(error: Exception) -> None:
@@ -140,8 +155,16 @@ if hasattr(os, "register_at_fork"):
 _stamp = source_stamp()
 
 
+def _known_stamp() -> str:
+    if _stamp is None:
+        raise OSError("the files of the package cannot be read")
+    return _stamp
+
+
 def on_disk() -> bool:
     """Tell whether kernels of these sources are on disk, without compiling or loading any."""
+    if _stamp is None:
+        return False
     directories = {Path(found.stats.cache_path) for found in made if found.stats.cache_path}
     return any(next(path.glob(f"*.{_stamp}.*.nbc"), None) for path in directories)
 
@@ -156,7 +179,7 @@ def kernel(function: Callable[..., Any]) -> Any:
         # What the dispatcher calls for arguments of types that it has not seen.
         dispatcher._compile_for_args = held_back()(dispatcher._compile_for_args)
         try:
-            dispatcher._cache = _KernelCache(function, _stamp)
+            dispatcher._cache = _KernelCache(function, _known_stamp())
         except (RuntimeError, OSError) as error:
             _warn_once(error)
         made.append(dispatcher)

@@ -69,7 +69,7 @@ E4_32 = np.float32(0.0013814602280035615)
 
 @point
 def _exp_32(t: Any) -> Any:
-    t = max(t, LOWEST_32)
+    t = LOWEST_32 if t < LOWEST_32 else t
     shifted = fma(t, LOG2E_32, MAGIC_32)
     n = shifted - MAGIC_32
     r = fma(-n, LN2_LO_32, fma(-n, LN2_HI_32, t))
@@ -102,7 +102,7 @@ E9_64 = 2.5000058613823383e-08
 
 @point
 def _exp_64(t: Any) -> Any:
-    t = max(t, LOWEST_64)
+    t = LOWEST_64 if t < LOWEST_64 else t
     shifted = fma(t, LOG2E_64, MAGIC_64)
     n = shifted - MAGIC_64
     r = fma(-n, LN2_LO_64, fma(-n, LN2_HI_64, t))

@@ -5,13 +5,15 @@ First the whole steps of a training program, through the classes on either side.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 import fastbce
+from fastbce._operations import OPERATIONS as TABLE
+from fastbce._operations import Operation as Row
 from fastbce._typing import Array
 from fastbce.demo import from_scratch
 
@@ -72,71 +74,32 @@ class Operation:
         return sum(a.nbytes for a in self.arrays(data, self.reads + self.writes))
 
 
-def _numpy_sigmoid(d: Data, reuse: bool) -> Call:
-    def reused() -> Array:
-        np.negative(d.z, out=d.out)
-        np.exp(d.out, out=d.out)
-        np.add(d.out, 1, out=d.out)
-        return np.reciprocal(d.out, out=d.out)
-
-    return reused if reuse else lambda: 1 / (1 + np.exp(-d.z))
+# What of the data is passed for each kind of array.
+_PASSED = {"numbers": "z", "probabilities": "p", "labels": "y"}
 
 
-def _numpy_sigmoid_backward(d: Data, reuse: bool) -> Call:
-    def reused() -> Array:
-        np.subtract(1, d.p, out=d.out)
-        np.multiply(d.out, d.p, out=d.out)
-        return np.multiply(d.out, d.z, out=d.out)
-
-    return reused if reuse else lambda: d.z * d.p * (1 - d.p)
+def _reused_sigmoid(d: Data) -> Array:
+    np.negative(d.z, out=d.out)
+    np.exp(d.out, out=d.out)
+    np.add(d.out, 1, out=d.out)
+    return np.reciprocal(d.out, out=d.out)
 
 
-def _numpy_loss(labels: str) -> Callable[[Data, bool], Call]:
+def _reused_sigmoid_backward(d: Data) -> Array:
+    np.subtract(1, d.p, out=d.out)
+    np.multiply(d.out, d.p, out=d.out)
+    return np.multiply(d.out, d.z, out=d.out)
+
+
+# Plain NumPy with results reused, where that is another way to write it.
+_REUSED = {"sigmoid": _reused_sigmoid, "sigmoid_backward": _reused_sigmoid_backward}
+
+
+def _ours(name: str, reads: tuple[str, ...], outs: int) -> Callable[[Data, bool], Call]:
+    function = getattr(fastbce, name)
+
     def make(d: Data, reuse: bool) -> Call:
-        y = getattr(d, labels)
-
-        def run() -> Any:
-            c = np.clip(d.p, 1e-7, 1 - 1e-7)
-            return np.mean(-(y * np.log(c) + (1 - y) * np.log(1 - c)))
-
-        return run
-
-    return make
-
-
-def _numpy_gradient(d: Data, reuse: bool) -> Call:
-    def run() -> Array:
-        c = np.clip(d.p, 1e-7, 1 - 1e-7)
-        return np.asarray(-(d.y / c - (1 - d.y) / (1 - c)) / d.y.size)
-
-    return run
-
-
-def _numpy_logits_loss(d: Data) -> Any:
-    return np.mean(np.maximum(d.z, 0) - d.z * d.y + np.log1p(np.exp(-np.abs(d.z))))
-
-
-def _numpy_logits(results: str) -> Callable[[Data, bool], Call]:
-    def make(d: Data, reuse: bool) -> Call:
-        def run() -> tuple[Any, ...]:
-            found: list[Any] = [_numpy_logits_loss(d)] if "l" in results else []
-            if "g" in results:
-                s = 1 / (1 + np.exp(-d.z))
-                found.append((s - d.y) / d.y.size)
-                if "h" in results:
-                    found.append(s * (1 - s) / d.y.size)
-            return tuple(found)
-
-        return run
-
-    return make
-
-
-def _ours(
-    function: Callable[..., Any], first: str, second: str, outs: int
-) -> Callable[[Data, bool], Call]:
-    def make(d: Data, reuse: bool) -> Call:
-        arguments = [getattr(d, name) for name in (first, second) if name]
+        arguments = [getattr(d, read) for read in reads]
         if not reuse or not outs:
             return lambda: function(*arguments)
         out = d.out if outs == 1 else (d.out, d.more)
@@ -164,6 +127,16 @@ def _two_classes(classes: Any) -> Callable[[Data, bool], Call]:
     return make
 
 
+def _numpy(row: Row, reads: tuple[str, ...]) -> Callable[[Data, bool], Call]:
+    def make(d: Data, reuse: bool) -> Call:
+        if reuse and row.name in _REUSED:
+            return lambda: _REUSED[row.name](d)
+        arguments = [getattr(d, read) for read in reads]
+        return lambda: row.family.plain(row.results, *arguments)
+
+    return make
+
+
 def _fused_class(d: Data, reuse: bool) -> Call:
     combined = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
     z, y = d.z.reshape(-1, 1), d.y.reshape(-1, 1)
@@ -174,14 +147,6 @@ def _fused_class(d: Data, reuse: bool) -> Call:
         return mean, combined.dinputs
 
     return step
-
-
-def _numpy_sigmoid_bce(d: Data, reuse: bool) -> Call:
-    def run() -> tuple[Any, ...]:
-        s = 1 / (1 + np.exp(-d.z))
-        return _numpy_logits_loss(d), s, (s - d.y) / d.y.size
-
-    return run
 
 
 # The program's way on the other side in both rows; a perfect step reads and writes once.
@@ -204,81 +169,24 @@ STEPS = (
     ),
 )
 
-OPERATIONS = (
-    *STEPS,
-    Operation("sigmoid", _ours(fastbce.sigmoid, "z", "", 1), _numpy_sigmoid, ("z",), ("out",)),
-    Operation(
-        "sigmoid_backward",
-        _ours(fastbce.sigmoid_backward, "z", "p", 1),
-        _numpy_sigmoid_backward,
-        ("z", "p"),
-        ("out",),
-    ),
-    Operation("bce_loss", _ours(fastbce.bce_loss, "p", "y", 0), _numpy_loss("y"), ("p", "y"), ()),
-    Operation(
-        "bce_loss, soft labels",
-        _ours(fastbce.bce_loss, "p", "soft", 0),
-        _numpy_loss("soft"),
-        ("p", "soft"),
-        (),
-    ),
-    Operation(
-        "bce_gradient",
-        _ours(fastbce.bce_gradient, "p", "y", 1),
-        _numpy_gradient,
-        ("p", "y"),
-        ("out",),
-    ),
-    Operation(
-        "bce_loss_gradient",
-        _ours(fastbce.bce_loss_gradient, "p", "y", 1),
-        lambda d, reuse: lambda: (_numpy_loss("y")(d, reuse)(), _numpy_gradient(d, reuse)()),
-        ("p", "y"),
-        ("out",),
-    ),
-    Operation(
-        "bce_with_logits_loss",
-        _ours(fastbce.bce_with_logits_loss, "z", "y", 0),
-        _numpy_logits("l"),
-        ("z", "y"),
-        (),
-    ),
-    Operation(
-        "bce_with_logits_gradient",
-        _ours(fastbce.bce_with_logits_gradient, "z", "y", 1),
-        _numpy_logits("g"),
-        ("z", "y"),
-        ("out",),
-    ),
-    Operation(
-        "bce_with_logits_loss_gradient",
-        _ours(fastbce.bce_with_logits_loss_gradient, "z", "y", 1),
-        _numpy_logits("lg"),
-        ("z", "y"),
-        ("out",),
-    ),
-    Operation(
-        "bce_with_logits_gradient_hessian",
-        _ours(fastbce.bce_with_logits_gradient_hessian, "z", "y", 2),
-        _numpy_logits("gh"),
-        ("z", "y"),
-        ("out", "more"),
-    ),
-    Operation(
-        "bce_with_logits_loss_gradient_hessian",
-        _ours(fastbce.bce_with_logits_loss_gradient_hessian, "z", "y", 2),
-        _numpy_logits("lgh"),
-        ("z", "y"),
-        ("out", "more"),
-    ),
-    Operation(
-        "sigmoid_bce",
-        _ours(fastbce.sigmoid_bce, "z", "y", 2),
-        _numpy_sigmoid_bce,
-        ("z", "y"),
-        ("out", "more"),
-    ),
-)
+
+def _operation(row: Row, labels: str = "y") -> Operation:
+    passed = {**_PASSED, "labels": labels}
+    reads = tuple(passed[kind] for kind in row.family.arguments.values())
+    outs = len(row.results) - row.returns_loss
+    name = row.name if labels == "y" else f"{row.name}, {labels} labels"
+    writes = ("out", "more")[:outs]
+    return Operation(name, _ours(row.name, reads, outs), _numpy(row, reads), reads, writes)
+
+
+def _operations() -> Iterator[Operation]:
+    for row in TABLE.values():
+        yield _operation(row)
+        if row.name == "bce_loss":
+            yield _operation(row, "soft")
+
+
+OPERATIONS = (*STEPS, *_operations())
 
 
 def check(operation: Operation, data: Data) -> float:

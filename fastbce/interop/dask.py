@@ -23,6 +23,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastbce import linear_model
 from fastbce._backends import one_thread
 from fastbce._inputs import Array
+from fastbce.linear_model.checks import all_or_nothing, check_parameters
 from fastbce.linear_model.samples import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
 from fastbce.linear_model.survey import Chunked, Header, Survey, checked, survey_of
 
@@ -45,6 +46,7 @@ class LogisticRegression(linear_model.LogisticRegression):
     not Dask's is treated as by that class.
     """
 
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit the model.
 
@@ -77,7 +79,7 @@ class LogisticRegression(linear_model.LogisticRegression):
         if not is_dask_collection(X):
             super().fit(X, y, sample_weight)
             return self
-        self._check_parameters()
+        check_parameters(self)
         chunks = _chunks_of(X, y, sample_weight)
         survey: Survey | None = _reduce(chunks, survey_of, operator.add)
         if survey is None:

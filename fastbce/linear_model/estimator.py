@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial, wraps
-from numbers import Integral, Real
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, compute_class_weight
+from sklearn.utils import compute_class_weight
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastbce import functional
 from fastbce._inputs import Array
 from fastbce._linear_options import Gram
-from fastbce.inference import COV_TYPES, InferenceError, LogitResult
+from fastbce.inference import InferenceError, LogitResult
 
+from .checks import all_or_nothing, check_parameters, overflow_error
 from .coordinates import Coordinates, coordinates_of, parts
 from .infer import infer
 from .messages import warn
@@ -30,34 +29,10 @@ from .survey import FLOATS, Survey, check_both, encode
 
 __all__ = ["LogisticRegression"]
 
-SOLVERS = ("auto", "newton", "lbfgs")
 HESSIAN = Gram("hessian", FLOAT64)
 NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
 # Of the intercept in partial_fit, where the columns of the first batch are centered.
 INTERCEPT_PRECISION = 0.01
-# Squares of larger numbers are near the end of float64.
-LARGE = 1e150
-
-P = ParamSpec("P")
-T = TypeVar("T")
-
-
-def _all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
-    """Leave the estimator as it was where a method raises, and its caller's NumPy errors alone."""
-
-    @wraps(method)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        state: dict[str, Any] = args[0].__dict__
-        before = dict(state)
-        try:
-            with np.errstate(all="ignore"):
-                return method(*args, **kwargs)
-        except BaseException:
-            state.clear()
-            state.update(before)
-            raise
-
-    return guarded
 
 
 class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -137,7 +112,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     # Names for arrays, which have none of their own.
     _column_names: Sequence[str] = ()
 
-    @_all_or_nothing
+    @all_or_nothing
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
         """Fit the model.
 
@@ -161,12 +136,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If the solver stopped before the end that `tol` asks for, if there are no standard
             errors (see :attr:`result_`), or if nothing is known of some coefficients.
         """
-        self._check_parameters()
+        check_parameters(self)
         X, y = self._read(X, y, reset=True)
         labels, self.classes_ = encode(y, None)
         return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
 
-    @_all_or_nothing
+    @all_or_nothing
     def fit_stream(self, source: Any) -> LogisticRegression:
         """Fit the model to data larger than memory.
 
@@ -200,12 +175,12 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             As :meth:`fit` does.
         """
-        self._check_parameters()
+        check_parameters(self)
         survey, kept = first_pass(source)
         factors = self._learn(survey, getattr(source, "feature_names", None))
         return self._fit(Stream(survey, factors, source, kept))
 
-    @_all_or_nothing
+    @all_or_nothing
     def partial_fit(
         self, X: Any, y: Any, classes: Any = None, sample_weight: Any = None
     ) -> LogisticRegression:
@@ -246,7 +221,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         sklearn.exceptions.ConvergenceWarning
             As :meth:`fit` does.
         """
-        self._check_parameters()
+        check_parameters(self)
         first = not hasattr(self, "_past")
         if first and hasattr(self, "coef_"):
             warn(
@@ -268,10 +243,9 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             classes = np.unique(classes)
         elif not first:
             classes = self.classes_
-        labels, known = encode(y, classes)
+        labels, self.classes_ = encode(y, classes)
         rows = Memory(X, labels, self._weights(X, labels, sample_weight))
         if first:
-            self.classes_ = known
             coordinates = coordinates_of(rows, bool(self.fit_intercept), always=True)
             precision = coordinates.penalty(np.full(coordinates.size, 1.0 / self.C))
             if self.fit_intercept:
@@ -338,25 +312,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
         return tags
-
-    def _check_parameters(self) -> None:
-        for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
-            value: Any = getattr(self, name)
-            valid = isinstance(value, kind) and not isinstance(value, bool | np.bool_)
-            if not valid or not value > 0 or (name == "tol" and not np.isfinite(value)):
-                what = "integer" if kind is Integral else "number"
-                raise ValueError(f"{name} must be a positive {what}, got {value!r}")
-        for name in ("fit_intercept", "warm_start"):
-            value = getattr(self, name)
-            if not isinstance(value, bool | np.bool_):
-                # As scikit-learn's own estimators do for a parameter of a wrong type.
-                raise ValueError(  # noqa: TRY004
-                    f"{name} must be True or False, got {value!r}"
-                )
-        if self.solver not in SOLVERS:
-            raise ValueError(f"unknown solver {self.solver!r}; choose one of {list(SOLVERS)}")
-        if self.cov_type not in COV_TYPES:
-            raise ValueError(f"unknown cov_type {self.cov_type!r}; choose one of {list(COV_TYPES)}")
 
     def _weights(self, X: Array, labels: Array, sample_weight: Any) -> Array | None:
         if sample_weight is None and self.class_weight is None:
@@ -444,15 +399,8 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         try:
             yield
         except NotFiniteError:
-            rows.reduce(partial(_check_finite, name=type(self).__name__))
-            most = rows.reduce(_largest, np.maximum)
             names = self._names(rows.columns)
-            large = [f"{names[i]} ({most[i]:.3g})" for i in np.flatnonzero(most > LARGE)]
-            raise ValueError(
-                "the values of X are too large for float64: squares and sums of them overflow. The "
-                f"largest of columns: {', '.join(large[:10]) or 'below 1e150'}. Replace codes for "
-                "missing values, or change the unit"
-            ) from None
+            raise overflow_error(rows, names, type(self).__name__) from None
 
     def _start(self, columns: int) -> Array:
         """Return the parameters to start from, in the user's coordinates."""
@@ -512,16 +460,3 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._result = str(error)
             return str(error) if solution.converged or "separate" in str(error) else ""
         return ""
-
-
-def _check_finite(X: Array, _y: Array, _weight: Array | None, name: str) -> tuple[()]:
-    assert_all_finite(X, input_name="X", estimator_name=name)
-    return ()
-
-
-def _largest(X: Array, _y: Array, _weight: Array | None) -> Array:
-    """Return the largest size of each column."""
-    most = np.zeros(X.shape[1])
-    for part in parts(X):
-        most = np.maximum(most, np.abs(X[part]).max(axis=0))
-    return most

@@ -11,17 +11,22 @@ from sklearn.exceptions import ConvergenceWarning
 from fastbce.inference import InferenceError, LogitResult
 
 from . import separation
+from .curvature import EPS
 from .messages import warn
 from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from fastbce._inputs import Array
+
     from .objective import Objective
 
 # A standard error of so many logits, for a change that moves logits by 1 (root mean square), says
 # that next to nothing is known. 20 rows of coin tosses give 0.5, a strong model of 100 rows 10.
 NOTHING_KNOWN = 100.0
+# How many logits rounding of the gradient may add to a step; a step of 0.05 logits is looked for.
+DOUBTFUL = 1e-3
 
 
 def infer(
@@ -63,20 +68,24 @@ def infer(
             f"are no standard errors; fit at most {NEWTON_COLUMNS} columns"
         )
     peak = settle(objective, solution, tol)
-    moves = separation.refuse(objective, peak, names)
+    error, change = _least_known(objective, peak)
+    # Beyond this, steps do not tell whether they have ended at a maximum.
+    doubtful = error**2 * EPS * objective.rows.total > DOUBTFUL
+    moves = separation.refuse(objective, peak, names, doubtful=doubtful)
     if not solution.converged:
         raise InferenceError(
             f"the fit did not converge ({solution.reason}), so there are no standard errors"
         )
-    if moves:
-        raise separation.too_far(objective, peak, names)
+    if moves or doubtful:
+        direction = peak.step if moves else change
+        raise separation.too_far(separation.columns_of(objective, direction, names))
     if not peak.settled:
         raise InferenceError(
             "the fit did not converge: the likelihood is so flat that its maximum, if it has one, "
             f"cannot be reached in float64 (the next step is {peak.decrement**0.5:.1g} standard "
             "errors long), so there are no standard errors"
         )
-    _warn_if_nothing_is_known(objective, peak, names)
+    _warn_of_separation(objective, error, change, names)
     return _result(objective, peak, names, cov_type)
 
 
@@ -108,29 +117,31 @@ def _result(objective: Objective, peak: Peak, names: Sequence[str], cov_type: st
     )
 
 
-def _warn_if_nothing_is_known(objective: Objective, peak: Peak, names: Sequence[str]) -> None:
-    """Warn where a change of the logits by 1, the root of their mean square, may as well be 100.
+def _least_known(objective: Objective, peak: Peak) -> tuple[float, Array]:
+    """Return the largest standard error of a change of the logits by 1, and that change.
 
-    Columns that nearly agree have large standard errors too, of what they hold beyond each other;
-    here it is the samples' probabilities, all but 0 or 1, that tell nothing.
+    By 1 in the root of the mean square. Columns that nearly agree have large standard errors too,
+    of what they hold beyond each other; here it is the samples' probabilities, all but 0 or 1, that
+    tell nothing. Where no error is large, 0 is returned.
     """
     root = peak.inverse.root
-    errors = np.linalg.norm(root, axis=1)
-    if not np.max(errors, initial=0.0) > 0.1 * NOTHING_KNOWN:
-        return
+    if not np.max(np.linalg.norm(root, axis=1), initial=0.0) > 0.1 * NOTHING_KNOWN:
+        return 0.0, np.zeros_like(peak.theta)
     # At coefficients of 0 each sample weighs 1/4.
     spread = 4 * objective.projected(np.zeros_like(peak.theta), root) / objective.rows.total
     values, vectors = np.linalg.eigh(spread)
-    worst = float(np.sqrt(max(values[-1], 0.0)))
+    return float(np.sqrt(max(values[-1], 0.0))), root @ vectors[:, -1]
+
+
+def _warn_of_separation(
+    objective: Objective, error: float, change: Array, names: Sequence[str]
+) -> None:
     # Tossed coins of the same weights would give 2 / sqrt(total): small weights are no separation.
-    if worst > NOTHING_KNOWN * max(1.0, 2 / np.sqrt(objective.rows.total)):
-        effect = np.abs(root @ vectors[:, -1])
-        first = int(objective.coordinates.intercept)
-        involved = separation.involved(effect[first:])
-        columns = ", ".join(names[first + i] for i in involved[:10])
+    if error > NOTHING_KNOWN * max(1.0, 2 / np.sqrt(objective.rows.total)):
+        which = separation.columns_of(objective, change, names)
         warn(
-            f"the classes are nearly separated, by {columns}: a change that moves the logits by 1 "
-            f"has a standard error of {worst:.1g}, so next to nothing is known of it, and normal "
+            f"the classes are nearly separated, by {which}: a change that moves the logits by 1 "
+            f"has a standard error of {error:.1g}, so next to nothing is known of it, and normal "
             "confidence intervals and p-values do not hold. Leave columns out, or set a finite C",
             ConvergenceWarning,
         )

@@ -46,7 +46,7 @@ MOST_SETS = 200
 MOST_NAMED = 10
 
 
-def refuse(objective: Objective, peak: Peak, names: Sequence[str]) -> bool:
+def refuse(objective: Objective, peak: Peak, names: Sequence[str], *, doubtful: bool) -> bool:
     """Raise where the likelihood has no maximum; tell whether a Newton step still moves logits.
 
     Where classes separate, each Newton step still moves logits by about 1, all of them the right
@@ -55,7 +55,7 @@ def refuse(objective: Objective, peak: Peak, names: Sequence[str]) -> bool:
     null = peak.inverse.null
     complete = peak.loss < np.log(2) and not objective.rows.weighted
     moves = _moves(objective, peak.step)
-    if complete or moves or _null_moves(objective, null):
+    if complete or moves or doubtful or _null_moves(objective, null):
         direction = _Program(objective).separating()
         if direction is not None:
             raise _separation(objective, peak, direction, names)
@@ -64,10 +64,14 @@ def refuse(objective: Objective, peak: Peak, names: Sequence[str]) -> bool:
     return moves
 
 
-def too_far(objective: Objective, peak: Peak, names: Sequence[str]) -> InferenceError:
-    """Return the error for a maximum that exists, but whose logits are as large as hundreds."""
+def columns_of(objective: Objective, direction: Array, names: Sequence[str]) -> str:
+    """Return the columns that take part in a direction, for a message."""
     first = int(objective.coordinates.intercept)
-    which = _listed([names[first + i] for i in involved(peak.step[first:])])
+    return _listed([names[first + i] for i in _involved(direction[first:])])
+
+
+def too_far(which: str) -> InferenceError:
+    """Return the error for a maximum that exists, but at logits of a hundred and more."""
     return InferenceError(
         f"the classes are nearly separated, by {which}: the likelihood has a maximum, but so far "
         "out that float64 cannot reach it, so there are no standard errors. Leave columns out, or "
@@ -75,7 +79,7 @@ def too_far(objective: Objective, peak: Peak, names: Sequence[str]) -> Inference
     )
 
 
-def involved(effect: Array) -> list[int]:
+def _involved(effect: Array) -> list[int]:
     """Return the places of more than a small share of the largest effect, that one first."""
     effect = np.abs(effect)
     order = np.argsort(-effect, kind="stable")
@@ -279,13 +283,13 @@ def _separation(
     least = objective.rows.reduce(
         partial(_least_margin, coordinates=objective.coordinates, direction=peak.theta), min
     )
-    advice = "leave them out, or set a finite C"
+    advice = "Leave them out, or set a finite C"
     if len(alone) > 1:
-        advice = f"each of them does so alone: {advice}"
+        advice = f"Each of them does so alone. {advice}"
     return InferenceError(
         f"the classes separate {'completely' if least > 0 else 'quasi-completely'}: the likelihood "
         "has no maximum, its coefficients grow without bound and have no standard errors. Columns "
-        f"that separate: {_listed([names[i] for i in columns])}. {advice.capitalize()}"
+        f"that separate: {_listed([names[i] for i in columns])}. {advice}"
     )
 
 
@@ -377,4 +381,4 @@ def _groups(effects: Array) -> list[list[int]]:
         others = np.arange(len(effects)) != row
         effects[others] -= effects[others, pivot, None] * effects[row]
         groups.append(row)
-    return [involved(effects[row]) for row in groups]
+    return [_involved(effects[row]) for row in groups]
