@@ -56,9 +56,10 @@ def refuse(objective: Objective, peak: Peak, names: Sequence[str], *, doubtful: 
     complete = peak.loss < np.log(2) and not objective.rows.weighted
     moves = _moves(objective, peak.step)
     if complete or moves or doubtful or _null_moves(objective, null):
-        direction = _Program(objective).separating()
+        program = _Program(objective)
+        direction = program.separating()
         if direction is not None:
-            raise _separation(objective, peak, direction, names)
+            raise _separation(program, peak, direction, names)
     if len(null):
         raise _dependence(objective, null, names)
     return moves
@@ -273,13 +274,13 @@ def _more_wrong(first: _Wrong, second: _Wrong) -> _Wrong:
 
 
 def _separation(
-    objective: Objective, peak: Peak, direction: Array, names: Sequence[str]
+    program: _Program, peak: Peak, direction: Array, names: Sequence[str]
 ) -> InferenceError:
     """Return the error that names the columns: each that separates alone, or else a set."""
-    first = int(objective.coordinates.intercept)
+    objective, first = program.objective, program.first
     extent = objective.rows.reduce(_extents, _wider)
     alone = _separate_alone(extent, intercept=bool(first)) + first
-    columns = alone if len(alone) else _smallest(_Program(objective), direction)
+    columns = alone if len(alone) else _smallest(program, direction)
     least = objective.rows.reduce(
         partial(_least_margin, coordinates=objective.coordinates, direction=peak.theta), min
     )
