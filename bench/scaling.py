@@ -59,7 +59,7 @@ def passes(workers: int) -> list[tuple[int, int, float]]:
         for count in CHUNKS:
             X, y = client.persist(make(count))
             chunks = interop._chunks_of(X, y, None)
-            survey = interop._reduce(chunks, survey_of, operator.add)
+            survey = chunks.reduce(partial(interop._of_arrays, survey_of), operator.add)
             rows = interop._Cluster(survey, None, chunks)
             zero = np.zeros(COLUMNS + 1)
             objective = likelihood_of(rows)
@@ -126,7 +126,9 @@ def compare_with_dask_ml() -> None:
             theta = np.append(peer.intercept_, peer.coef_)
             away = np.max(np.abs(theta - ours.result_.params))
             chunks = interop._chunks_of(X, y, None)
-            rows = interop._Cluster(interop._reduce(chunks, survey_of, operator.add), None, chunks)
+            rows = interop._Cluster(
+                chunks.reduce(partial(interop._of_arrays, survey_of), operator.add), None, chunks
+            )
             objective = likelihood_of(rows)
             gradient = np.max(np.abs(objective(objective.coordinates.standard(theta))[1]))
             print(
