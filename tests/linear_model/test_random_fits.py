@@ -30,6 +30,12 @@ def test_a_few_random_fits() -> None:
     assert_good(range(60))
 
 
+def test_where_one_solver_cannot_go_on() -> None:
+    # The first step ends where the loss is flat: of Newton's method, and of L-BFGS.
+    for seed in (4231, 6807):
+        assert sweep([seed])[0]["right"] == 1
+
+
 @pytest.mark.slow
 def test_many_random_fits() -> None:
     first, last = map(int, os.environ.get("FASTBCE_RANDOM_FITS", "0 10000").split())
