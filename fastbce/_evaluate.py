@@ -21,6 +21,7 @@ from ._inputs import (
     float_dtypes,
     is_plain,
     raise_first_bad_label,
+    raise_first_bad_probability,
     refuse_later_options,
 )
 from ._operations import OPERATIONS, Operation
@@ -79,7 +80,7 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         refuse_later_options(pos_weight, label_smoothing)
     if check_labels is not False:
         check_flag(check_labels, "check_labels")
-    bounds = _bounds(eps, compute) if operation.family.clips else ()
+    bounds = _bounds(eps, compute, result) if operation.family.clips else ()
 
     size = x.size
     count = size if reduction == "mean" else x.shape[-1] if reduction == "samples" else 1
@@ -100,11 +101,14 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
     if size:
         loss, others = (arrays[0], arrays[1:]) if has_losses else (None, arrays)
         outputs = (loss, *operation.before, *others, *operation.after)
-        bad_labels = np.zeros(1, np.int64) if check_labels else None
-        call = Call((x, _bits(y), weight), outputs, compute, out is not None, plain, aliased)
-        total = module.compute(operation, call, (*bounds, 1.0 / count, bad_labels), losses)
-        if bad_labels is not None and bad_labels[0]:
-            raise_first_bad_label(y)
+        y = _bits(y)
+        if aliased and check_labels:
+            _check_before(operation, x, y)
+            check_labels = False
+        faults = _faults(operation, y, check_labels)
+        call = Call((x, y, weight), outputs, compute, out is not None, plain, aliased)
+        total = module.compute(operation, call, (*bounds, 1.0 / count, *faults), losses)
+        _raise_faults(faults, call, operation)
         if losses == "sum":
             total /= count
     elif losses == "samples":
@@ -119,11 +123,14 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
 _NO_ARRAYS: tuple[list[Any], bool] = ([], False)
 
 
-def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any]]:
+def total_of_samples(
+    scores: Any, y_true: Any, check_labels: Any
+) -> tuple[float, int, np.dtype[Any]]:
     """Return the sum, size and dtype of ``bce_loss(scores, y_true, reduction="samples")``.
 
     The sum is not rounded to that dtype, and found without such an array.
     """
+    check_flag(check_labels, "check_labels")
     operation = OPERATIONS["bce_loss"]
     plain = are_plain(scores, y_true)
     if plain:
@@ -137,9 +144,12 @@ def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any
         count = math.prod(x.shape[:-1])
         return (np.nan if count else 0.0), count, result
     results = (None, *operation.before, *operation.after)
-    call = Call((x, _bits(y), None), results, compute, False, plain)
-    parameters = (*_bounds(1e-7, compute), 1.0, None)
+    y = _bits(y)
+    faults = _faults(operation, y, check_labels)
+    call = Call((x, y, None), results, compute, False, plain)
+    parameters = (*_bounds(1e-7, compute, result), 1.0, *faults)
     total = backend("elementwise").compute(operation, call, parameters, "sum")
+    _raise_faults(faults, call, operation)
     return total / outputs, size // outputs, result
 
 
@@ -158,8 +168,36 @@ def _bits(y: Array) -> Array:
     return y.view(np.uint8) if y.dtype.char == "?" else y
 
 
-def _bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any]:
-    return (clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), dtype),)
+def _bounds(eps: Any, dtype: np.dtype[Any], result: np.dtype[Any]) -> tuple[Any]:
+    return (clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), dtype, result),)
+
+
+def _faults(operation: Operation, y: Array, check_labels: Any) -> tuple[Array | None, ...]:
+    """Return where kernels note bad labels, and bad probabilities: nowhere if they do not look.
+
+    Labels that are no floats are always looked at: a mask of 0 and 255 is no rare mistake.
+    """
+    asked = bool(check_labels)
+    labels = np.zeros(1, np.int64) if asked or y.dtype.kind != "f" else None
+    if not operation.family.clips:
+        return (labels,)
+    return labels, np.zeros(1, np.int64) if asked else None
+
+
+def _check_before(operation: Operation, x: Array, y: Array) -> None:
+    """Raise for what is found out of range, where results will be written over it."""
+    raise_first_bad_label(y)
+    if operation.family.clips:
+        raise_first_bad_probability(x, next(iter(operation.family.arguments)))
+
+
+def _raise_faults(faults: tuple[Array | None, ...], call: Call, operation: Operation) -> None:
+    """Raise for the first bad label or probability that was noted."""
+    labels, *scores = faults
+    if labels is not None and labels[0]:
+        raise_first_bad_label(call.inputs[1])
+    if scores and scores[0] is not None and scores[0][0]:
+        raise_first_bad_probability(call.inputs[0], next(iter(operation.family.arguments)))
 
 
 def rounded(value: float, dtype: np.dtype[Any]) -> Any:

@@ -16,6 +16,10 @@ import numpy as np
 from ._typing import Array as Array  # noqa: PLC0414
 
 REDUCTIONS = ("none", "mean", "sum", "samples")
+# Images have this where a mask holds.
+MASK = 255
+# 1 / eps is the largest gradient: float16 ends at 65504.
+LEAST_EPS_16 = 2.0**-15
 
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -206,18 +210,32 @@ def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
 
 def raise_first_bad_label(labels: Array) -> None:
     """Raise for the first label that is NaN or outside [0, 1]."""
-    rows = 1 + (1 << 16) // max(1, labels[:1].size) if labels.ndim else 1
-    for start in range(0, len(labels) if labels.ndim else 1, rows):
-        part = labels[start : start + rows] if labels.ndim else labels
+    found = _first_outside(labels)
+    if found:
+        raise ValueError(f"y_true{found}, but labels must lie in [0, 1]{_label_hint(labels)}")
+
+
+def raise_first_bad_probability(probabilities: Array, name: str) -> None:
+    """Raise for the first prediction that is NaN or outside [0, 1]."""
+    found = _first_outside(probabilities)
+    if found:
+        raise ValueError(
+            f"{name}{found}, but probabilities must lie in [0, 1]; logits, which may be any "
+            "number, are what bce_with_logits_loss and its relatives take"
+        )
+
+
+def _first_outside(values: Array) -> str:
+    """Name the first element that is NaN or outside [0, 1], and say what it is."""
+    rows = 1 + (1 << 16) // max(1, values[:1].size) if values.ndim else 1
+    for start in range(0, len(values) if values.ndim else 1, rows):
+        part = values[start : start + rows] if values.ndim else values
         bad = np.argwhere(~((part >= 0) & (part <= 1)))
         if len(bad):
             first = tuple(bad[0].tolist())
-            value = part[first]
             index = (start + first[0], *first[1:]) if first else ()
-            where = index[0] if len(index) == 1 else index
-            raise ValueError(
-                f"y_true[{where}] is {value}, but labels must lie in [0, 1]{_label_hint(labels)}"
-            )
+            return f"[{index[0] if len(index) == 1 else index}] is {part[first]}"
+    return ""
 
 
 def _label_hint(labels: Array) -> str:
@@ -226,18 +244,25 @@ def _label_hint(labels: Array) -> str:
     low, high = labels.min(), labels.max()
     if low == -1 and high == 1:
         return "; for labels -1 and 1 pass (y_true + 1) / 2"
-    return f", and here they reach from {low} to {high}"
+    reach = f", and here they reach from {low} to {high}"
+    if high == MASK and np.isin(labels, (0, MASK)).all():
+        return f"{reach}; for a mask of 0 and {MASK} pass y_true == {MASK}"
+    if low < high and np.isin(labels, (low, high)).all():
+        return f"{reach}; if {high} stands for 1 and {low} for 0 pass y_true == {high}"
+    return reach
 
 
 @lru_cache
-def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def clip_bounds(eps: float, dtype: np.dtype[Any], result: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the bounds that predictions are clipped to, as scalars of `dtype`.
 
     They are `eps` and ``1 - eps`` rounded to `dtype`, except that they never reach 0 and 1,
-    where the loss would be infinite.
+    where the loss would be infinite, nor the numbers where a gradient exceeds float16.
     """
     if not 0.0 < eps < 0.5:
         raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
+    if result == np.float16:
+        eps = max(eps, LEAST_EPS_16)
     with np.errstate(all="ignore"):
         low = max(dtype.type(eps), np.finfo(dtype).tiny)
         high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))

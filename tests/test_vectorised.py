@@ -83,7 +83,7 @@ LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b
 # What stays scalar, and why.
 SCALAR_LOOPS = {"row_means_block": "adds up each row in the order of its elements"}
 # Loops without arithmetic on floats.
-INTEGER_LOOPS = {"is_hard_block", "check_labels_block"}
+INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}
 
 # Sums of products are float64 whatever the elements are, and float16 is computed in float32.
 ONE_DTYPE = {("log_products_block", "float32"), ("convert_block", "float64")}

@@ -14,7 +14,7 @@ from .reductions import (
     STRIP,
     TERMS,
     add_block,
-    check_labels,
+    check_unit,
     is_hard_block,
     lanes_of,
     log_products_block,
@@ -127,8 +127,9 @@ def clipped_losses(p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, sc
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss and gradient of each element."""
     p, y, w, loss, grad = arrays
-    bounds, scale, bad_labels, spaces = options
-    check_labels(y, bad_labels)
+    bounds, scale, bad_labels, bad_scores, spaces = options
+    check_unit(y, bad_labels)
+    check_unit(p, bad_scores)
     step = step_of(spaces, p.size if loss is None else LANES)
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
@@ -194,8 +195,9 @@ def clipped_strip(
 def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`."""
     p, y, w, _, grad = arrays
-    bounds, scale, bad_labels, spaces, partials, span, work, lanes = options
-    check_labels(y, bad_labels)
+    bounds, scale, bad_labels, bad_scores, spaces, partials, span, work, lanes = options
+    check_unit(y, bad_labels)
+    check_unit(p, bad_scores)
     for s in range(0, p.size, STRIP):
         e = min(s + STRIP, p.size)
         weights, g, mine = cut(w, s, e), cut(grad, s, e), lanes_of(work, lanes, thread, e - s)
@@ -208,10 +210,10 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
     p, y, w, _, grad = arrays
-    bounds, scale, bad_labels, spaces, loss, outputs, rows, work = options
+    bounds, scale, bad_labels, bad_scores, spaces, loss, outputs, rows, work = options
     for s in range(0, p.size, rows * outputs):
         e = min(s + rows * outputs, p.size)
         values = work[thread, : e - s]
         part = (p[s:e], y[s:e], cut(w, s, e), values, cut(grad, s, e))
-        clipped_run(thread, first, part, (bounds, scale, bad_labels, spaces))
+        clipped_run(thread, first, part, (bounds, scale, bad_labels, bad_scores, spaces))
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

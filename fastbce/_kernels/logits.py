@@ -12,7 +12,7 @@ from .reductions import (
     STRIP,
     TERMS,
     add_block,
-    check_labels,
+    check_unit,
     lanes_of,
     row_means_block,
     softplus_lanes_block,
@@ -87,7 +87,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss of logits, probability, gradient and Hessian of each element."""
     z, y, w, loss, prob, grad, hess = arrays
     scale, bad_labels, spaces = options
-    check_labels(y, bad_labels)
+    check_unit(y, bad_labels)
     step = step_of(spaces, z.size)
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
@@ -139,7 +139,7 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """All but losses; the sum of the losses of each `span` elements goes to `partials`."""
     z, y, w, _, prob, grad, hess = arrays
     scale, bad_labels, spaces, partials, span, work, lanes = options
-    check_labels(y, bad_labels)
+    check_unit(y, bad_labels)
     for s in range(0, z.size, STRIP):
         e = min(s + STRIP, z.size)
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))

@@ -31,20 +31,20 @@ def is_hard_block(y: Any) -> Any:
 
 
 @block
-def check_labels_block(y: Any, bad_labels: Any) -> None:
-    """Note in `bad_labels` that a label is NaN or outside [0, 1]."""
+def check_unit_block(values: Any, bad: Any) -> None:
+    """Note in `bad` that a value is NaN or outside [0, 1]."""
     wrong = 0
-    for i in range(y.size):
-        wrong |= np.int32(not ((y[i] >= 0) & (y[i] <= 1)))
+    for i in range(values.size):
+        wrong |= np.int32(not ((values[i] >= 0) & (values[i] <= 1)))
     if wrong != 0:
-        bad_labels[0] = 1
+        bad[0] = 1
 
 
 @point
-def check_labels(y: Any, bad_labels: Any) -> None:
-    """Look for labels that are NaN or outside [0, 1], if that was asked for."""
-    if bad_labels is not None:
-        check_labels_block(y, bad_labels)
+def check_unit(values: Any, bad: Any) -> None:
+    """Look for labels or probabilities that are NaN or outside [0, 1], if that is asked for."""
+    if bad is not None:
+        check_unit_block(values, bad)
 
 
 @point

@@ -3,7 +3,8 @@
 It is the oracle that the kernels are tested against, so it stays obvious rather than fast. A
 family's function gets the arrays of a call, its parameters and what becomes of the losses: "sum"
 returns their sum as float64, "samples" writes means over the last axis, "none" each of them.
-``bad_labels[0]`` becomes 1 where a label is NaN or outside [0, 1].
+``bad_labels[0]`` becomes 1 where a label is NaN or outside [0, 1], and ``bad_scores[0]`` where a
+probability is.
 """
 
 from __future__ import annotations
@@ -44,14 +45,20 @@ def sigmoid_backward(call: Call) -> None:
 
 
 def clipped(
-    call: Call, bounds: tuple[Any, Any], scale: float, bad_labels: Array | None, losses: str
+    call: Call,
+    bounds: tuple[Any, Any],
+    scale: float,
+    bad_labels: Array | None,
+    bad_scores: Array | None,
+    losses: str,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if asked for."""
     (y_pred, y_true, weight), (loss, grad) = call.inputs, call.outputs
     dtype = call.dtype
     c = np.clip(y_pred.astype(dtype), *bounds)
     y = y_true.astype(dtype)
-    _check_labels(y, bad_labels)
+    _check_unit(y, bad_labels)
+    _check_unit(y_pred, bad_scores)
     values = gradient = None
     if loss is not None or losses == "sum":
         values = _weighted(-(y * np.log(c) + (1 - y) * np.log1p(-c)), weight)
@@ -69,7 +76,7 @@ def logits(call: Call, scale: float, bad_labels: Array | None, losses: str) -> f
     dtype = call.dtype
     z, e = _softplus_terms(z, dtype)
     y = y_true.astype(dtype)
-    _check_labels(y, bad_labels)
+    _check_unit(y, bad_labels)
     positive = z >= 0
     values = probabilities = gradient = hessian = None
     if loss is not None or losses == "sum":
@@ -107,9 +114,9 @@ def _weighted(values: Array, weight: Array | None) -> Array:
     return values if weight is None else values * weight.astype(values.dtype)
 
 
-def _check_labels(labels: Array, bad_labels: Array | None) -> None:
-    if bad_labels is not None:
-        bad_labels[0] |= not np.all((labels >= 0) & (labels <= 1))
+def _check_unit(values: Array, bad: Array | None) -> None:
+    if bad is not None:
+        bad[0] |= not np.all((values >= 0) & (values <= 1))
 
 
 def _emit(values: Array | None, loss: Array | None, losses: str) -> float | None:

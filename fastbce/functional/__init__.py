@@ -15,12 +15,14 @@ pos_weight, label_smoothing : optional
 eps : float, default 1e-7
     Clip bound, strictly between 0 and 0.5. Predicted probabilities are clipped to ``eps`` and
     ``1 - eps`` rounded to the dtype computed in, kept off 0 and 1; the gradient is not zeroed where
-    the clip is active.
+    the clip is active. For float16 it is at least 2^-15, since larger gradients would be infinite.
 reduction : {"mean", "sum", "none", "samples"}, default "mean"
     What is differentiated and returned: the mean over all elements, their sum, each element, or
     the mean over the last axis. Weights do not change the divisor.
 check_labels : bool, default False
-    Whether to look, in the same pass, for labels that are NaN or outside [0, 1].
+    Whether to look, in the same pass, for labels that are NaN or outside [0, 1], and for
+    probabilities that are: 3.0 is a logit by mistake. Labels that are bool or integers are looked
+    at always.
 
 Errors of the losses
 --------------------
@@ -29,8 +31,8 @@ TypeError
 ValueError
     If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
     reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only or
-    overlaps an input without being exactly that array. With `check_labels`, if a label is NaN or
-    outside [0, 1]: its first index is named, and `out` holds no result.
+    overlaps an input without being exactly that array. If a label or probability that is looked
+    at is NaN or outside [0, 1]: its first index is named, and `out` holds no result.
 
 Sums are taken in an order that depends on the number of elements alone: the same bits for any
 number of threads and any memory layout.

@@ -38,7 +38,7 @@ def bce_with_logits_loss(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -91,7 +91,7 @@ def bce_with_logits_gradient(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -143,7 +143,7 @@ def bce_with_logits_loss_gradient(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -198,7 +198,7 @@ def bce_with_logits_gradient_hessian(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for (gradient, Hessian); None in a place allocates that one.
 
@@ -252,7 +252,7 @@ def bce_with_logits_loss_gradient_hessian(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned.
 
@@ -309,7 +309,7 @@ def sigmoid_bce(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned; None in a place allocates
         that one.

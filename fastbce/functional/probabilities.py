@@ -41,7 +41,8 @@ def bce_loss(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -96,7 +97,8 @@ def bce_gradient(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -151,7 +153,8 @@ def bce_loss_gradient(
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
