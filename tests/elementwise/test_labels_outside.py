@@ -81,6 +81,13 @@ def test_the_advice_works(labels: Array, words: list[str], repaired: list[int]) 
     assert fastbce.bce_with_logits_loss(z, y_true) == fastbce.bce_with_logits_loss(z, repaired)
 
 
+def test_the_linear_pass_looks_at_integer_labels_too() -> None:
+    X, y, coef = np.ones((4, 2)), np.array([0, 255, 0, 255], np.uint8), np.zeros(2)
+    refused(lambda: fastbce.linear_bce_loss_gradient(X, y, coef), "y_true[1] is 255", "y_true == ")
+    loss, *_ = fastbce.linear_bce_loss_gradient(X, y == 255, coef)
+    assert loss == pytest.approx(np.log(2))
+
+
 def test_bool_that_holds_other_bits() -> None:
     labels = np.array([0, 255, 1, 0], np.uint8).view(np.bool_)
     refused(lambda: fastbce.bce_with_logits_loss(np.zeros(4), labels), "y_true[1] is 255")
