@@ -130,8 +130,8 @@ def _by_columns(
 
 
 def _from(start: int, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return the parameters of a loss for a piece that starts with that element."""
-    if parameters[-1] is None:
+    """Return the parameters for a piece that starts with that element."""
+    if not parameters or parameters[-1] is None:
         return parameters
     row = parameters[-1]
     columns = (len(row) - LANES) // 2

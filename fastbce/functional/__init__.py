@@ -47,8 +47,8 @@ TypeError
     If an argument is not real and numeric, or `out` has the wrong dtype.
 ValueError
     If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, a name is
-    unknown, `eps` or `label_smoothing` is out of range, or `out` has the wrong shape, is read-only or
-    overlaps an input without being exactly that array. If a label or probability that is looked
+    unknown, `eps` or `label_smoothing` is out of range, or `out` has the wrong shape, is read-only
+    or overlaps an input without being exactly that array. If a label or probability that is looked
     at is NaN or outside [0, 1]: its first index is named, and `out` holds no result.
 
 Sums are taken in an order that depends on the number of elements alone: the same bits for any
