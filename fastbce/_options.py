@@ -145,7 +145,7 @@ def _divisors(given: Given, y: Array, weight: Array | None, axis: int | None) ->
     """Return how many elements count, or the sum of their weights: in all, or along an axis."""
     kept = given.kept(y)
     if given.divisor == "weights" and weight is not None:
-        return np.sum(weight, axis, np.float64, where=True if kept is None else kept)
+        return np.sum(weight if kept is None else np.where(kept, weight, 0), axis, np.float64)
     if kept is None:
         return y.size if axis is None else np.full(y.shape[:-1], y.shape[-1])
     return np.count_nonzero(kept, axis)
