@@ -95,13 +95,9 @@ def test_bool_that_holds_other_bits() -> None:
 
 @CLIPPED
 @pytest.mark.parametrize("value", [3.0, -5.0, np.nan, np.inf, -1e-45, np.nextafter(1, 2)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=lambda dtype: dtype.__name__)
-def test_logits_given_as_probabilities(case: Case, value: float, dtype: Any) -> None:
-    p, y = np.full(40, 0.5, dtype), np.zeros(40, dtype)
-    with np.errstate(all="ignore"):
-        p[33] = value
-    if 0 <= p[33] <= 1:  # rounded away
-        return
+def test_logits_given_as_probabilities(case: Case, value: float) -> None:
+    p, y = np.full(40, 0.5), np.zeros(40)
+    p[33] = value
     for reduction in REDUCTIONS:
         for labels in (y, y.astype(bool)):
             options = {"reduction": reduction, "check_labels": True}
