@@ -175,13 +175,10 @@ def test_what_is_ignored_adds_nothing(case: Case, how: str, score: float) -> Non
     for label in (NAN, INF, 0.5, 7.0) if how != "ignore_index" else (7.0,):
         noisy, odd = np.where(kept, x, np.float32(score)), np.where(kept, y, np.float32(label))
         options = HOW[how](kept) if how in HOW else {"ignore_index": 7}
+        quiet = odd if how == "ignore_index" else np.where(kept, y, np.float32(0))
         for reduction in ("none", "mean"):
             results = case(noisy, odd, reduction=reduction, **options)
-            clean = (
-                case(np.where(kept, x, 0.5), np.where(kept, y, 0), reduction=reduction, **options)
-                if how in HOW
-                else case(np.where(kept, x, np.float32(0.5)), odd, reduction=reduction, **options)
-            )
+            clean = case(np.where(kept, x, np.float32(0.5)), quiet, reduction=reduction, **options)
             for name, a, b in zip(case.results, results, clean, strict=True):
                 assert same_bits(a, np.asarray(b)), (name, reduction)
                 if name != "loss":
