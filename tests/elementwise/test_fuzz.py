@@ -23,7 +23,7 @@ import fastbce
 if TYPE_CHECKING:
     from cases import Array
 
-DOCUMENTED = (TypeError, ValueError, NotImplementedError)
+DOCUMENTED = (TypeError, ValueError)
 FEW = (BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *FAMILIES)
 ALL = (BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *LOSSES)
 SHAPES = ((), (0,), (1,), (17,), (300,), (3, 1), (1, 3), (3, 0), (20, 31), (2, 3, 4))
@@ -187,9 +187,6 @@ def calls(
             )
         if draw(st.integers(0, 7)) == 0:
             options["check_labels"] = True
-        if draw(st.integers(0, 15)) == 0:
-            name, wrong = draw(st.sampled_from([("pos_weight", 2.0), ("label_smoothing", 0.1)]))
-            options[name] = wrong
         if case.kind == "clipped" and draw(st.integers(0, 3)) == 0:
             options["eps"] = draw(st.sampled_from([1e-7, 1e-3, 1e-30, 0, 0.5, np.nan, "x", None]))
     return case, arguments, options
@@ -230,7 +227,7 @@ def attempt(backend: str, case: Case, arguments: list[Any], options: dict[str, A
             answer: Any = case(*arguments, **options)
     except DOCUMENTED as error:
         answer = type(error) if str(error) else None
-        if not options.get("check_labels"):
+        if "must lie in [0, 1]" not in str(error):  # labels are looked at on the way
             assert all(a.tobytes() == content for a, content in outs), "written before the error"
     assert all(a.tobytes() == content for a, content in before), "an input was changed"
     return answer

@@ -98,7 +98,7 @@ def test_packed_divisions_and_fused_multiply_adds(kernels: Kernels) -> None:
     for name, patterns in expected.items():
         for signature, assembly in kernels[name]:
             # The sum of losses is a logarithm of products: only other results of logits divide.
-            sums_alone = name == "logits_block" and set(signature[3:-3]) == {"none"}
+            sums_alone = name == "logits_block" and set(signature[6:-3]) == {"none"}
             for pattern in patterns[: 1 if sums_alone else None]:
                 counts = [loop.count(pattern) for loop in innermost_loops(assembly)]
                 assert any(counts), f"{name}{signature}: {pattern.pattern}"
