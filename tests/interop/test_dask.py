@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 dask = pytest.importorskip("dask", reason="the collections are Dask's")
@@ -56,8 +57,7 @@ def client() -> Iterator[Any]:
 
 def draw(seed: int, n: int = CHUNK) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 4)).astype(np.float32)
-    return X, (X @ np.linspace(-1, 1, 4) + 0.3 + rng.logistic(size=n) > 0).astype(np.int64)
+    return logistic(rng, n, 4, coef=np.linspace(-1, 1, 4), intercept=0.3, dtype="f4")
 
 
 def chunk(seed: int, which: int) -> Array:
