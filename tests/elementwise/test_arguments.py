@@ -19,6 +19,7 @@ from checks import (
     options_for,
     same_bits,
 )
+from layouts import read_only, strided, unaligned
 
 import fastbce
 
@@ -29,35 +30,16 @@ if TYPE_CHECKING:
 # --- layouts ------------------------------------------------------------------------------------
 
 
-def _unaligned(a: Array) -> Array:
-    raw = np.empty(a.nbytes + 1, np.uint8)
-    view = raw[1:].view(a.dtype).reshape(a.shape)
-    view[...] = a
-    return view
-
-
-def _strided(a: Array) -> Array:
-    wide = np.zeros((*a.shape[:-1], a.shape[-1] * 3), a.dtype)
-    wide[..., 1::3] = a
-    return wide[..., 1::3]
-
-
-def _read_only(a: Array) -> Array:
-    copy = a.copy()
-    copy.flags.writeable = False
-    return copy
-
-
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "fortran": np.asfortranarray,
-    "strided": _strided,
+    "strided": strided,
     "backwards": lambda a: np.ascontiguousarray(a[::-1, :, ::-1])[::-1, :, ::-1],
     "transposed": lambda a: np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0),
-    "read-only": _read_only,
+    "read-only": read_only,
     "foreign byte order": lambda a: a.astype(a.dtype.newbyteorder()),
-    "unaligned": _unaligned,
+    "unaligned": unaligned,
     "sliced rows": lambda a: np.concatenate([a, a])[: len(a)],
-    "read-only fortran": lambda a: _read_only(a.T).T,
+    "read-only fortran": lambda a: read_only(a.T).T,
 }
 
 
@@ -108,7 +90,7 @@ def test_strided_call_equals_contiguous_one_for_large_arrays(
     case: Case, rng: np.random.Generator
 ) -> None:
     plain = case.draw(rng, (300, 1001), np.float32)
-    changed = tuple(_strided(a) for a in plain)
+    changed = tuple(strided(a) for a in plain)
     for actual, value in zip(case(*changed), case(*plain), strict=True):
         assert same_bits(actual, value)
 

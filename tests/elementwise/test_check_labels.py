@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from checks import every_loss, same_bits
+from checks import every_loss, in_ci, same_bits
 
 import fastbce
 
@@ -57,15 +57,16 @@ def test_bad_labels_are_found_anywhere(case: Case, reduction: str) -> None:
     ("value", "dtype"),
     [
         (np.nan, np.float32),
-        (np.nan, np.float16),
         (np.inf, np.float64),
-        (-np.inf, ">f8"),
         (-1e-45, np.float32),
         (np.nextafter(1, 2), np.float64),
-        (-1, np.int8),
         (2, np.int64),
-        (255, np.uint8),
-        (2**63, np.uint64),
+        # Each has a kernel of its own.
+        in_ci(np.nan, np.float16),
+        in_ci(-np.inf, ">f8"),
+        in_ci(-1, np.int8),
+        in_ci(255, np.uint8),
+        in_ci(2**63, np.uint64),
     ],
 )
 def test_every_kind_of_bad_label(value: Any, dtype: Any) -> None:

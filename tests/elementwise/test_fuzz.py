@@ -17,6 +17,7 @@ from cases import BY_NAME, LOSSES, Case
 from checks import FAMILIES, REDUCTIONS
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
+from layouts import read_only, strided, unaligned
 
 import fastbce
 
@@ -95,15 +96,11 @@ def layout(array: Array, how: str) -> Array:
     if how == "backwards" and array.ndim:
         return array[::-1].copy()[::-1]
     if how == "strided" and array.ndim:
-        wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
-        wide[..., ::2] = array
-        return wide[..., ::2]
+        return strided(array)
     if how == "read-only":
-        array = array.copy()
-        array.flags.writeable = False
+        return read_only(array)
     if how == "unaligned" and array.size:
-        raw = np.zeros(array.nbytes + 1, np.uint8)[1:]
-        array = np.frombuffer(raw.data, array.dtype).reshape(array.shape)
+        return unaligned(array)
     return array
 
 
