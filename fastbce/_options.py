@@ -85,7 +85,7 @@ def _as_label(ignore_index: Any, y: Array) -> Any:
     whole = isinstance(ignore_index, (int, np.integer, np.bool_))
     if not whole and not (isinstance(ignore_index, float) and ignore_index.is_integer()):
         raise TypeError(f"ignore_index must be a whole number, got {describe(ignore_index)}")
-    kind = {"?": np.uint8, "e": np.float32}.get(y.dtype.char, y.dtype.type)
+    kind: Any = {"?": np.uint8, "e": np.float32}.get(y.dtype.char, y.dtype.type)
     with np.errstate(all="ignore"):
         try:
             label = kind(int(ignore_index))
