@@ -92,9 +92,9 @@ class Coordinates:
         return rows
 
 
-def parts(X: Array) -> list[slice]:
+def parts(X: Array, elements: int = AT_ONCE) -> list[slice]:
     """Cut the rows so that no array as long as they are is made."""
-    step = max(AT_ONCE // max(X.shape[1], 1), 1)
+    step = max(elements // max(X.shape[1], 1), 1)
     return [slice(start, start + step) for start in range(0, len(X), step)]
 
 
