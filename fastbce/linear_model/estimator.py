@@ -25,7 +25,7 @@ from .checks import (
 from .coordinates import Coordinates, coordinates_of
 from .firth import fit_firth
 from .fitted import Fitted
-from .infer import infer
+from .infer import infer, null_intercept
 from .inputs import SparseChunks, as_clusters, as_offset, read
 from .messages import warn
 from .objective import HESSIAN, Objective
@@ -365,7 +365,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
     def _fit(self, rows: Rows, clusters: Array | None = None) -> LogisticRegression:
         settings = settings_of(self)
         wanted = wanted_of(self, clusters, weighted=rows.weighted and np.isinf(settings.C))
-        start = self._start(rows.columns)
+        start = self._start(rows)
         if hasattr(self, "_past"):
             del self._past
         coordinates = coordinates_of(rows, bool(self.fit_intercept))
@@ -411,10 +411,14 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
             names = self._names(rows.columns)
             raise overflow_error(rows, names, type(self).__name__) from None
 
-    def _start(self, columns: int) -> Array:
+    def _start(self, rows: Rows) -> Array:
         """Return the parameters to start from, in the user's coordinates."""
+        columns = rows.columns
         if not self.warm_start or not hasattr(self, "coef_"):
             zeros: Array = np.zeros(columns + bool(self.fit_intercept))
+            if self.fit_intercept and rows.offset is not None:
+                # Offsets of 50 leave no curvature at an intercept of 0.
+                zeros[0] = null_intercept(rows)
             return zeros
         coef = np.asarray(self.coef_, np.float64)
         if coef.shape != (1, columns):

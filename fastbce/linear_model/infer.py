@@ -6,18 +6,19 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 import numpy as np
-from scipy.special import xlogy
+from scipy import optimize
+from scipy.special import logit, xlogy
 from sklearn.exceptions import ConvergenceWarning
 
+from fastbce.functional import bce_with_logits_loss, sigmoid
 from fastbce.inference import Evidence, InferenceError, LogitResult
 
 from . import separation
 from .curvature import EPS
 from .messages import warn
-from .objective import likelihood_of
 from .robust import Wanted, covariance_of
 from .samples import Memory
-from .solvers import NEWTON_COLUMNS, Peak, Solution, newton, settle
+from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,9 +138,26 @@ def null_likelihood(rows: Rows) -> float:
         share = positives / total
         return float(total * (xlogy(share, share) + xlogy(1 - share, 1 - share)))
     labels, weight = rows.reduce(lambda _X, y, weight: (y, weight))
-    alone = likelihood_of(Memory(np.empty((rows.n, 0)), labels, weight, rows.offset))
-    found = newton(alone, np.zeros(1), 1e-9, 100)
-    return -alone(found.theta)[0] * total
+    z = rows.offset + null_intercept(rows)
+    return -float(bce_with_logits_loss(z, labels, sample_weight=weight, reduction="sum"))
+
+
+def null_intercept(rows: Rows) -> float:
+    """Return the intercept of the model that has nothing else but the offset."""
+    share = rows.positives / rows.total
+    odds = float(logit(min(max(share, EPS), 1 - EPS)))
+    if rows.offset is None:
+        return odds
+    offset, weight = rows.offset, rows.reduce(lambda _X, _y, weight: weight)
+
+    def excess(intercept: float) -> float:
+        return float(np.average(sigmoid(offset + intercept), weights=weight) - share)
+
+    # The mean probability grows with the intercept; at the ends, all are on one side of the share.
+    low, high = odds - float(offset.max()), odds - float(offset.min())
+    if not excess(low) < 0 < excess(high):
+        return low
+    return float(optimize.brentq(excess, low, high, xtol=1e-12, rtol=4 * EPS))
 
 
 def evidence_of(rows: Rows, *, intercept: bool) -> Evidence | None:
