@@ -208,9 +208,8 @@ def marginal_effects(
             slopes[j, first + j] += height
     # In standard errors of the parameters: their variances may underflow.
     scaled = slopes * result.bse
-    with np.errstate(all="ignore"):
-        correlation = result.covariance / np.outer(result.bse, result.bse)
-    return MarginalEffects(names, effects, scaled @ correlation @ scaled.T, tuple(indicator), at)
+    covariance = scaled @ result.correlation @ scaled.T
+    return MarginalEffects(names, effects, covariance, tuple(indicator), at)
 
 
 def _change(

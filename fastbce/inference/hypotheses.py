@@ -71,9 +71,7 @@ def wald(result: LogitResult, hypothesis: Any, value: Any) -> TestResult:
         )
     # In standard errors, so that neither units nor scales of the columns matter.
     scaled = matrix * result.bse
-    with np.errstate(all="ignore"):
-        correlation = result.covariance / np.outer(result.bse, result.bse)
-    spread = scaled @ correlation @ scaled.T
+    spread = scaled @ result.correlation @ scaled.T
     size = np.sqrt(np.diag(spread))
     if not np.all(size > 0):
         raise ValueError(

@@ -135,6 +135,26 @@ class LogitResult:
         """Return the covariance of the parameters."""
         return self.covariance
 
+    @property
+    def correlation(self) -> Array:
+        """Correlations of the parameters.
+
+        Raises
+        ------
+        ValueError
+            If a variance over- or underflows in the units of its column.
+        """
+        with np.errstate(all="ignore"):
+            half = self.covariance / self.bse[:, None] / self.bse
+        size = np.diag(half)
+        if not np.all(np.abs(size - 1) < 1e-6):
+            name = self.names[int(np.argmax(~(np.abs(size - 1) < 1e-6)))]
+            raise ValueError(
+                f"the variance of {name!r} is beyond the range of float64, or 0; fit its column in "
+                "another unit"
+            )
+        return np.asarray(half)
+
     def conf_int(self, alpha: float = 0.05) -> Array:
         """Return confidence intervals.
 

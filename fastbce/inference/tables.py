@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fastbce._typing import Array
 
 DIGITS = 4
-LEAST_NAME = 12
+LEAST_NAME = 16
 # Where standard output is no terminal.
 DEFAULT_WIDTH = 100
 
