@@ -20,6 +20,7 @@ from fastbce.inference import InferenceError
 from .coordinates import Coordinates, parts
 from .curvature import EPS, inverse_of, refined
 from .objective import HESSIAN
+from .solvers import Steps
 
 if TYPE_CHECKING:
     from fastbce._inputs import Array
@@ -30,6 +31,8 @@ MOST_STEPS, MOST_HALVINGS = 200, 40
 # Decrement, in squared standard errors, at which a maximum is reached: the value is right to half
 # of it.
 REACHED = 1e-13
+# One at which steps are taken without a look at the value.
+CLOSE = 1e-9
 
 
 class Level(NamedTuple):
@@ -48,6 +51,9 @@ class Level(NamedTuple):
 class Surface(Protocol):
     """A (penalised) log-likelihood."""
 
+    # Whether the information is minus its Hessian.
+    exact: bool
+
     @property
     def coordinates(self) -> Coordinates:
         """The coordinates of its parameters."""
@@ -62,6 +68,8 @@ class Surface(Protocol):
 
 class Likelihood:
     """The log-likelihood of samples as a surface."""
+
+    exact = True
 
     def __init__(self, objective: Objective) -> None:
         self.objective = objective
@@ -91,6 +99,7 @@ class Firth:
 
     objective: Objective
     evaluations: int = 0
+    exact = False
 
     @property
     def coordinates(self) -> Coordinates:
@@ -171,28 +180,44 @@ def maximised(surface: Surface, start: Array, fixed: Array | None = None) -> Lev
     """
     here = surface(start)
     if here is None:
-        raise InferenceError("the information is singular, so there is no profile")
+        raise InferenceError("the information is singular, so there is no maximum to look for")
+    steps, last = Steps(), np.inf
     for _ in range(MOST_STEPS):
-        step = here(here.score)
-        if fixed is not None:
-            along = here(fixed.T)
-            step = step - along @ linalg.solve(fixed @ along, fixed @ step, assume_a="pos")
+        step = steps.corrected(partial(_inverse, level=here, fixed=fixed), here.score)
         decrement = float(here.score @ step)
-        if decrement <= REACHED:
+        close = decrement <= CLOSE
+        if decrement <= REACHED or (close and not decrement < 0.5 * last):
             return here
-        rounding = 8 * EPS * (abs(here.value) + float(np.sum(np.abs(here.theta))))
-        size = 1.0
-        for _ in range(MOST_HALVINGS):
-            there = surface(here.theta + size * step)
-            if there is not None and there.value >= here.value + 1e-4 * size * decrement - rounding:
-                break
-            size /= 2
-        else:
+        # Close to the maximum, rounding hides what a step gains; whether steps shrink tells.
+        there = surface(here.theta + step) if close else _search(surface, here, step, decrement)
+        if there is None:
             break
-        if decrement <= rounding and not there.value > here.value:
-            return here
-        here = there
+        if not surface.exact:
+            # The information is not the Hessian of a penalised likelihood.
+            steps.learn(there.theta - here.theta, here.score - there.score)
+        here, last = there, decrement
     raise InferenceError(
-        "the maximum of the likelihood at a given value of a parameter was not reached: scale the "
-        "columns, or leave some out"
+        "the maximum of the likelihood was not reached: scale the columns, or leave some out"
     )
+
+
+def _inverse(vector: Array, level: Level, fixed: Array | None) -> Array:
+    """Return the inverse information times a vector, without what would move `fixed`."""
+    step = level(vector)
+    if fixed is None:
+        return step
+    along = level(fixed.T)
+    moved = linalg.solve(fixed @ along, fixed @ step, assume_a="pos")
+    return np.asarray(step - along @ moved)
+
+
+def _search(surface: Surface, here: Level, step: Array, decrement: float) -> Level | None:
+    """Return the first of ever shorter steps that raises the value."""
+    rounding = 8 * EPS * (abs(here.value) + float(np.sum(np.abs(here.theta))))
+    size = 1.0
+    for _ in range(MOST_HALVINGS):
+        there = surface(here.theta + size * step)
+        if there is not None and there.value >= here.value + 1e-4 * size * decrement - rounding:
+            return there
+        size /= 2
+    return None
