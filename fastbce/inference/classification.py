@@ -158,9 +158,9 @@ def confusion_table(
             f"{classes[0]!r} nor {classes[1]!r}"
         )
     predicted = p > threshold
-    counts = [
+    tn, fp, fn, tp = (
         float(weight[(positive == observed) & (predicted == guess)].sum())
         for observed in (False, True)
         for guess in (False, True)
-    ]
-    return ConfusionTable(*counts, float(threshold), tuple(classes))
+    )
+    return ConfusionTable(tn, fp, fn, tp, float(threshold), classes)

@@ -218,13 +218,13 @@ def _change(
     """Return the function that gives changes from 0 to 1 and their derivatives."""
 
     def changed(design: Array, shift: Array | float) -> Array:
-        result = 0.0
+        result = np.zeros(1)
         for level, sign in ((1.0, 1.0), (0.0, -1.0)):
             design[:, [column, *others]] = 0.0
             design[:, column] = level
             p = expit(design @ theta + shift)
             result = result + sign * np.column_stack([p, (p * (1 - p))[:, None] * design])
-        return np.asarray(result)
+        return result
 
     return changed
 

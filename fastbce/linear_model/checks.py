@@ -86,8 +86,7 @@ def check_parameters(model: Any) -> None:
     _check_penalty(model)
     _check_solver(model)
     jobs: Any = model.n_jobs
-    valid = isinstance(jobs, Integral) and not isinstance(jobs, bool | np.bool_) and jobs != 0
-    if jobs is not None and not valid:
+    if jobs is not None and (not isinstance(jobs, Integral) or jobs == 0):
         raise ValueError(f"n_jobs must be None or a whole number but 0, got {jobs!r}")
     # No solver here is random; what scikit-learn would not take is an error all the same.
     check_random_state(model.random_state)

@@ -30,9 +30,13 @@ class Fitted:
     coef_: Array
     intercept_: Array
     classes_: Array
-    result_: LogitResult
     # Whether the fit had an offset.
     _has_offset: bool = False
+
+    @property
+    def result_(self) -> LogitResult:
+        """Inference on the coefficients."""
+        raise NotImplementedError
 
     def decision_function(self, X: Any, offset: Any = None) -> Array:
         """Return the logit of the second class for each row of `X`."""

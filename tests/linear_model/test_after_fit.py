@@ -339,6 +339,7 @@ def test_html_escapes_and_shows_firths_profile() -> None:
     assert text == result.to_html()
     for part in ("a&lt;b", "c&amp;d", "Firth", "chi2", "7.855"):
         assert part in text
+    assert result.profile is not None
     assert result.to_dict()["chi2"] == result.profile.statistics.tolist()
 
 

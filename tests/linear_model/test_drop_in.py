@@ -112,9 +112,9 @@ def test_sparse_matrices(
     X = sparse.hstack([X, rng.normal(size=(2_000, 1))])
     y = np.where(rng.random(2_000) < 0.3 + 0.4 * (groups[:, 0] > 5), "b", "a")
     weight = rng.exponential(size=2_000)
-    for w, options in ((None, {}), (weight, {}), (None, {"class_weight": {"a": 1, "b": 2}})):
-        ours = LogisticRegression(C=C, **options).fit(kind(X), y, w)
-        dense = LogisticRegression(C=C, **options).fit(X.toarray(), y, w)
+    for w, factors in ((None, None), (weight, None), (None, {"a": 1, "b": 2})):
+        ours = LogisticRegression(C=C, class_weight=factors).fit(kind(X), y, w)
+        dense = LogisticRegression(C=C, class_weight=factors).fit(X.toarray(), y, w)
         np.testing.assert_allclose(ours.coef_, dense.coef_, rtol=1e-6, atol=1e-9)
         np.testing.assert_array_equal(ours.classes_, ["a", "b"])
         np.testing.assert_allclose(

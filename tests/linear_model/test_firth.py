@@ -40,6 +40,7 @@ def test_sex2_as_logistf_prints_it() -> None:
     p = [8.020268e-01, 6.143472e-03, 8.751911e-01, 1.678877e-06, 1.237805e-05, 5.449701e-02]
     np.testing.assert_allclose(result.params, coef, rtol=1e-6)
     np.testing.assert_allclose(result.conf_int(), np.column_stack([lower, upper]), rtol=5e-6)
+    assert result.profile is not None
     np.testing.assert_allclose(result.profile.statistics, chisq, rtol=1e-6)
     np.testing.assert_allclose(result.pvalues[:6], p, rtol=1e-6)
     assert result.llr == pytest.approx(49.09064, abs=5e-6)
@@ -223,7 +224,8 @@ def test_profiles_with_weights_and_offsets(rng: np.random.Generator) -> None:
     same = LogisticRegression(C=np.inf).fit(X, y, weight / weight.mean(), offset=offset)
     other = same.profile_conf_int(X, y, weight / weight.mean(), offset=offset, names=["x1"])
     np.testing.assert_allclose(found, other, rtol=1e-8)
-    for wrong in ({"sample_weight": weight}, {"offset": offset}, {}):
+    others: list[dict[str, Any]] = [{"sample_weight": weight}, {"offset": offset}, {}]
+    for wrong in others:
         with pytest.raises(ValueError, match="not the samples of the fit"):
             model.profile_conf_int(X, y, **wrong)
     with pytest.raises(ValueError, match="names must be some of const"):
