@@ -31,7 +31,7 @@ from .messages import warn
 from .objective import HESSIAN, Objective
 from .robust import Wanted
 from .samples import Memory, Rows
-from .solvers import NEWTON_COLUMNS, NotFiniteError, Solution, lbfgs_finished, newton
+from .solvers import NotFiniteError, Solution, solve
 from .stream import Stream, first_pass
 from .survey import Survey, check_both, encode
 from .weights import NO_WEIGHT, factors_of, sample_weights, weights_of
@@ -395,9 +395,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
         return self
 
     def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
-        few = objective.rows.columns <= NEWTON_COLUMNS
-        solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs_finished
-        solution = solve(objective, start, float(self.tol), int(self.max_iter))
+        solution = solve(objective, start, solver, float(self.tol), int(self.max_iter))
         if not np.all(np.isfinite(solution.gradient)):
             raise NotFiniteError
         return solution
