@@ -26,15 +26,16 @@ from .coordinates import Coordinates, coordinates_of
 from .firth import fit_firth
 from .fitted import Fitted
 from .infer import infer, null_intercept
-from .inputs import SparseChunks, as_clusters, as_offset, read
+from .inputs import as_clusters, as_offset, read
 from .messages import warn
 from .objective import HESSIAN, Objective
 from .robust import Wanted
 from .samples import Memory, Rows
 from .solvers import NotFiniteError, Solution, solve
+from .sparse import rows_of
 from .stream import Stream, first_pass
 from .survey import Survey, check_both, encode
-from .weights import NO_WEIGHT, factors_of, sample_weights, weights_of
+from .weights import NO_WEIGHT, factors_of, weights_of
 
 __all__ = ["LogisticRegression"]
 
@@ -157,8 +158,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
         Parameters
         ----------
         X : array_like or sparse matrix of shape (n, d)
-            Samples in rows; float32 and float64 arrays are used as they are. A sparse matrix is
-            read as dense chunks, and may have 4096 columns.
+            Samples in rows; float32 and float64 arrays are used as they are.
         y : array_like of shape (n,)
             Labels of two classes.
         sample_weight : array_like of shape (n,), optional
@@ -187,13 +187,11 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
         check_parameters(self)
         X, y = read(self, X, y, reset=True)
         labels, self.classes_ = encode(y, None)
-        if sparse.issparse(X):
-            if offset is not None or clusters is not None:
-                raise ValueError("a sparse X has no offset and no clusters; pass X.toarray()")
-            return self._fit_sparse(X, y, sample_weight)
+        if sparse.issparse(X) and clusters is not None:
+            raise ValueError("a sparse X has no clusters; pass X.toarray()")
         weight = weights_of(self, X, labels, sample_weight)
-        rows = Memory(X, labels, weight, as_offset(offset, len(X)))
-        return self._fit(rows, as_clusters(clusters, len(X)))
+        rows = rows_of(X, labels, weight, as_offset(offset, X.shape[0]))
+        return self._fit(rows, as_clusters(clusters, X.shape[0]))
 
     @all_or_nothing
     def fit_stream(self, source: Any) -> LogisticRegression:
@@ -354,13 +352,6 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
         if not survey.weights.any():
             raise ValueError(NO_WEIGHT)
         return None if self.class_weight is None else factors_of(self, survey.weights)
-
-    def _fit_sparse(self, X: Any, y: Array, sample_weight: Any) -> LogisticRegression:
-        weight = None if sample_weight is None else sample_weights(X, sample_weight)
-        source = SparseChunks(X, y, weight)
-        survey, kept = first_pass(source)
-        factors = self._learn(survey, getattr(self, "feature_names_in_", None))
-        return self._fit(Stream(survey, factors, source, kept))
 
     def _fit(self, rows: Rows, clusters: Array | None = None) -> LogisticRegression:
         settings = settings_of(self)

@@ -16,7 +16,7 @@ from fastbce.inference import ConfusionTable, LogitResult, confusion_table
 from .coordinates import parts
 from .inputs import as_numpy, as_offset, read
 from .profile import profile_conf_int
-from .samples import Memory
+from .sparse import rows_of
 from .survey import encode
 from .weights import weights_of
 
@@ -165,8 +165,7 @@ class Fitted:
         result = self.result_
         with np.errstate(all="ignore"):
             X, y = read(self, X, y, reset=False)
-            X = X.toarray() if sparse.issparse(X) else X
             labels, _ = encode(y, self.classes_)
             weight = weights_of(self, X, labels, sample_weight)
-            rows = Memory(X, labels, weight, as_offset(offset, len(X)))
+            rows = rows_of(X, labels, weight, as_offset(offset, X.shape[0]))
             return profile_conf_int(rows, result, alpha, names)

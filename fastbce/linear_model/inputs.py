@@ -1,8 +1,7 @@
-"""What users pass to the estimator, as arrays of NumPy; sparse matrices a few rows at a time."""
+"""What users pass to the estimator, as arrays of NumPy or matrices of SciPy in rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,7 @@ from sklearn.utils.validation import validate_data
 
 from fastbce._inputs import Array
 
-from .solvers import NEWTON_COLUMNS
 from .survey import FLOATS
-
-# Elements of a dense chunk of a sparse matrix, 32 MiB of float64.
-CHUNK_ELEMENTS = 1 << 22
 
 
 def as_numpy(values: Any, name: str) -> Any:
@@ -118,32 +113,3 @@ def _codes(labels: Array) -> Array:
         return np.asarray(np.unique(labels, return_inverse=True)[1], np.intp).reshape(-1)
     except TypeError:
         raise ValueError("clusters mixes text and numbers") from None
-
-
-class SparseChunks:
-    """A sparse matrix as dense chunks, one after the other in little memory.
-
-    Raises
-    ------
-    ValueError
-        If there are more columns than a Hessian can have.
-    """
-
-    def __init__(self, X: Any, y: Array, weight: Array | None) -> None:
-        columns = X.shape[1]
-        if columns > NEWTON_COLUMNS:
-            raise ValueError(
-                f"X is sparse and has {columns:,} columns. Sparse matrices are fitted as dense "
-                f"chunks here, which is slow beyond {NEWTON_COLUMNS} columns: leave out rare "
-                "columns, or use scikit-learn's LogisticRegression, which works on the elements "
-                "that are not 0"
-            )
-        self.X, self.y, self.weight = X, y, weight
-        self.rows = max(CHUNK_ELEMENTS // max(columns, 1), 1)
-
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        """Give the chunks, from the start."""
-        for start in range(0, self.X.shape[0], self.rows):
-            part = slice(start, start + self.rows)
-            chunk = self.X[part].toarray(), self.y[part]
-            yield chunk if self.weight is None else (*chunk, self.weight[part])

@@ -13,6 +13,7 @@ from fastbce.linear import linear_backend
 
 from .coordinates import Coordinates, coordinates_of, parts
 from .samples import add
+from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastbce._inputs import Array
@@ -70,17 +71,20 @@ class Objective:
         """
         intercept, coef = self.coordinates.split(theta)
         frame, scale = self.coordinates.frame, self.coordinates.scale
-        value, slope, matrix = self.rows.reduce(
-            partial(
-                _sums,
-                coef=coef,
-                intercept=intercept,
-                gram=gram,
-                frame=frame,
-                offset=self.rows.offset,
-                plain=plain,
+        if isinstance(self.rows, SparseRows) and frame is None:
+            value, slope, matrix = self.rows.sums(coef, intercept, gram, plain=plain)
+        else:
+            value, slope, matrix = self.rows.reduce(
+                partial(
+                    _sums,
+                    coef=coef,
+                    intercept=intercept,
+                    gram=gram,
+                    frame=frame,
+                    offset=self.rows.offset,
+                    plain=plain,
+                )
             )
-        )
         with np.errstate(all="ignore"):
             slope[1:] /= scale
             if matrix is not None and frame is None:

@@ -90,7 +90,7 @@ class Memory:
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.X)
+        return int(self.X.shape[0])
 
     @property
     def columns(self) -> int:

@@ -19,7 +19,8 @@ from sklearn.model_selection import GridSearchCV, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from fastbce.linear_model import LogisticRegression, inputs
+from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model import sparse as sparse_rows
 
 if TYPE_CHECKING:
     from cases import Array
@@ -106,7 +107,7 @@ def test_pipelines_with_frames_and_metadata(rng: np.random.Generator) -> None:
 def test_sparse_matrices(
     kind: Any, C: float, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(inputs, "CHUNK_ELEMENTS", 3_000)
+    monkeypatch.setattr(sparse_rows, "CHUNK_ELEMENTS", 3_000)
     groups = rng.integers(0, 12, (2_000, 2))
     X = OneHotEncoder(drop="first").fit_transform(groups)
     X = sparse.hstack([X, rng.normal(size=(2_000, 1))])
@@ -133,14 +134,32 @@ def test_sparse_matrices_in_batches_and_what_is_refused(rng: np.random.Generator
     np.testing.assert_array_equal(
         batch.coef_, LogisticRegression().partial_fit(X.toarray(), y).coef_
     )
-    with pytest.raises(ValueError, match=r"no offset and no clusters; pass X.toarray\(\)"):
+    with pytest.raises(ValueError, match=r"no offset; pass X.toarray\(\)"):
         LogisticRegression().fit(X, y, offset=np.zeros(300))
-    wide = sparse.csr_array((300, 5000))
-    with pytest.raises(ValueError, match=r"sparse and has 5,000 columns.*scikit-learn"):
-        LogisticRegression().fit(wide, y)
+    with pytest.raises(ValueError, match=r"no clusters; pass X.toarray\(\)"):
+        LogisticRegression(cov_type="cluster").fit(X, y, clusters=np.arange(300))
     X.data[3] = np.nan
     with pytest.raises(ValueError, match="NaN"):
         LogisticRegression().fit(X, y)
+
+
+def test_sparse_matrices_with_more_columns_than_a_hessian(rng: np.random.Generator) -> None:
+    X = sparse.random(3_000, 5_000, 0.004, "csr", rng=rng)
+    some = np.asarray(X[:, :50].sum(axis=1)).ravel()
+    y = (some + 0.2 * rng.logistic(size=3_000) > 0.1).astype(int)
+    ours = LogisticRegression(tol=1e-8).fit(X, y)
+    theirs = Peer(solver="newton-cg", tol=1e-10, max_iter=1000).fit(X, y)
+    np.testing.assert_allclose(ours.coef_, theirs.coef_, atol=1e-6)
+
+
+def test_a_column_far_from_zero_in_a_sparse_matrix(rng: np.random.Generator) -> None:
+    year = rng.integers(1990, 2020, 500).astype(float)
+    X = np.column_stack([year, year**2, rng.random(500) < 0.1])
+    y = (0.1 * (year - 2005) + rng.logistic(size=500) > 0).astype(int)
+    ours = LogisticRegression(C=np.inf).fit(sparse.csr_array(X), y).result_
+    np.testing.assert_allclose(
+        ours.bse, LogisticRegression(C=np.inf).fit(X, y).result_.bse, rtol=1e-6
+    )
 
 
 # --- arrays of other libraries
