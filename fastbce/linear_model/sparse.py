@@ -29,6 +29,8 @@ CHUNK_ELEMENTS = 1 << 22
 class SparseRows(Memory):
     """See :class:`fastbce.linear_model.samples.Rows`; `X` is a matrix of SciPy in rows."""
 
+    X: Any
+
     def reduce(
         self,
         function: Callable[[Array, Array, Array | None], T],
@@ -46,6 +48,11 @@ class SparseRows(Memory):
     def thinned(self, every: int) -> Memory:
         """Return every so many-th sample, dense."""
         return Memory(*map(_contiguous, self._dense(slice(None, None, every))))
+
+    def root_mean_squares(self) -> Array:
+        """Return the root of the mean square of each column."""
+        squares = np.square(self.X.data, dtype=np.float64)
+        return np.sqrt(np.bincount(self.X.indices, squares, self.columns) / self.n)
 
     def sums(
         self, coef: Array, intercept: float, gram: Gram | None, *, plain: bool
