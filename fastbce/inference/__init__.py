@@ -1,8 +1,8 @@
 """What a fit says: standard errors, p-values, intervals, tests, marginal effects, tables.
 
 ``result`` has what ``LogisticRegression.result_`` is. It asks ``hypotheses`` for tests of several
-coefficients, ``effects`` for marginal effects, and ``tables`` for its texts; ``classification``
-counts right and wrong predictions. Nothing here imports scikit-learn.
+coefficients, ``effects`` for marginal effects, and ``shown`` and ``tables`` for its texts;
+``classification`` counts right and wrong predictions. Nothing here imports scikit-learn.
 """
 
 from .classification import ConfusionTable, confusion_table

@@ -14,7 +14,7 @@ from scipy.special import chdtrc, ndtr
 
 from fastbce._inputs import Array
 
-from . import effects, hypotheses, tables
+from . import effects, hypotheses, shown, tables
 
 if TYPE_CHECKING:
     import os
@@ -230,18 +230,19 @@ class LogitResult:
         return 1 - self.llf / self.llnull
 
     @property
-    def _has_criteria(self) -> bool:
+    def has_criteria(self) -> bool:
+        """Whether AIC and BIC are defined."""
         return self.has_likelihood and self.method == "maximum likelihood"
 
     @property
     def aic(self) -> float:
         """Akaike's information criterion."""
-        return 2 * (len(self.params) - self.llf) if self._has_criteria else float("nan")
+        return 2 * (len(self.params) - self.llf) if self.has_criteria else float("nan")
 
     @property
     def bic(self) -> float:
         """Bayesian information criterion."""
-        if not self._has_criteria:
+        if not self.has_criteria:
             return float("nan")
         return float(len(self.params) * np.log(self.nobs) - 2 * self.llf)
 
@@ -336,75 +337,6 @@ class LogitResult:
         """
         return effects.marginal_effects(self, X, at, groups, sample_weight, offset)
 
-    def _facts(self) -> list[tuple[str, str]]:
-        covariance = self.cov_type
-        if self.clusters:
-            covariance += f" ({' and '.join(f'{count:,}' for count in self.clusters)} clusters)"
-        penalised = "penalised " if self.method == "firth" else ""
-        pseudo = "log-likelihood" if self.has_likelihood else "log pseudo-likelihood"
-        facts = [
-            ("observations", f"{self.nobs:,.10g}"),
-            ("covariance", covariance),
-            (f"{penalised}{pseudo}", f"{self.llf:.10g}"),
-            (f"null {penalised}{pseudo}", f"{self.llnull:.10g}"),
-        ]
-        if self.weight_kind != "frequency":
-            facts.insert(1, ("weights", self.weight_kind))
-        if self.has_likelihood:
-            facts.append(("pseudo R-squared", f"{self.prsquared:.4f}"))
-            facts.append(("LLR p-value", f"{self.llr_pvalue:.3g}"))
-        elif self.df_model:
-            facts.append(("Wald p-value", self._wald_pvalue()))
-        if self._has_criteria:
-            facts += [("AIC", f"{self.aic:.10g}"), ("BIC", f"{self.bic:.10g}")]
-        return facts
-
-    def _wald_pvalue(self) -> str:
-        try:
-            return f"{self.wald_test().pvalue:.3g}"
-        except ValueError:  # fewer clusters than parameters
-            return "nan"
-
-    def _columns(self, alpha: float) -> dict[str, Array]:
-        (low, high), (low_ratio, high_ratio) = (
-            self.conf_int(alpha).T,
-            self.odds_ratios_conf_int(alpha).T,
-        )
-        statistic = {"z": self.zvalues}
-        if self.profile is not None:
-            statistic = {"chi2": self.profile.statistics}
-        return {
-            "coef": self.params,
-            "std err": self.bse,
-            **statistic,
-            "p": self.pvalues,
-            "lower": low,
-            "upper": high,
-            "odds ratio": self.odds_ratios,
-            "odds ratio lower": low_ratio,
-            "odds ratio upper": high_ratio,
-        }
-
-    def _cells(self, alpha: float) -> dict[str, list[str]]:
-        columns = self._columns(alpha)
-        low, high = f"[{alpha / 2:.3g}", f"{1 - alpha / 2:.3g}]"
-        statistic, title = ("z", "P>|z|") if self.profile is None else ("chi2", "P>chi2")
-
-        def shown(name: str) -> list[str]:
-            return [tables.number(value) for value in columns[name]]
-
-        return {
-            "coef": shown("coef"),
-            "std err": shown("std err"),
-            statistic: [f"{value:.3f}" for value in columns[statistic]],
-            title: [tables.probability(value) for value in columns["p"]],
-            low: shown("lower"),
-            high: shown("upper"),
-            "odds ratio": shown("odds ratio"),
-            f"{low} ": shown("odds ratio lower"),
-            f"{high} ": shown("odds ratio upper"),
-        }
-
     def summary(self, alpha: float = 0.05, *, width: int | None = None) -> str:
         """Return a table of the fit and its parameters as text.
 
@@ -423,8 +355,8 @@ class LogitResult:
             with its interval.
         """
         width = width or tables.terminal_width()
-        facts = tables.text_facts(TITLES[self.method], self._facts(), width)
-        cells = self._cells(alpha)
+        facts = tables.text_facts(TITLES[self.method], shown.facts(self), width)
+        cells = shown.cells(self, alpha)
         return f"{facts}\n{tables.text_table(self.names, cells, width, len(cells) - 3)}"
 
     def __str__(self) -> str:
@@ -432,7 +364,9 @@ class LogitResult:
 
     def to_html(self, alpha: float = 0.05) -> str:
         """Return the table as HTML, as notebooks show it."""
-        return tables.html_table(TITLES[self.method], self._facts(), self.names, self._cells(alpha))
+        return tables.html_table(
+            TITLES[self.method], shown.facts(self), self.names, shown.cells(self, alpha)
+        )
 
     def _repr_html_(self) -> str:
         # Of Firth's method the profile says for which intervals.
@@ -451,7 +385,7 @@ class LogitResult:
         pandas.DataFrame
             One row a parameter, its name in the index.
         """
-        return tables.frame(self.names, self._columns(alpha))
+        return tables.frame(self.names, shown.columns(self, alpha))
 
     def to_csv(self, path: str | os.PathLike[str] | None = None, alpha: float = 0.05) -> str:
         """Return the parameters as CSV, each number with all its digits.
@@ -468,7 +402,7 @@ class LogitResult:
         str
             A line of titles, then one a parameter.
         """
-        return tables.csv_text(self.names, self._columns(alpha), path)
+        return tables.csv_text(self.names, shown.columns(self, alpha), path)
 
     def to_dict(self, alpha: float = 0.05) -> dict[str, Any]:
         """Return everything in full precision, in lists and numbers as JSON has them.
@@ -483,31 +417,7 @@ class LogitResult:
         dict
             What is no finite number is None.
         """
-        columns = self._columns(alpha)
-        content: dict[str, Any] = {
-            "method": self.method,
-            "names": self.names,
-            "coefficients": columns.pop("coef"),
-            "standard errors": columns.pop("std err"),
-            "p-values": columns.pop("p"),
-            **columns,
-            "alpha": alpha,
-            "covariance type": self.cov_type,
-            "covariance": self.covariance,
-            "clusters": self.clusters,
-            "weights": self.weight_kind,
-            "observations": self.nobs,
-            "degrees of freedom": self.df_model,
-            "log-likelihood": self.llf,
-            "null log-likelihood": self.llnull,
-            "LLR": self.llr,
-            "LLR p-value": self.llr_pvalue,
-            "pseudo R-squared": self.prsquared,
-            "AIC": self.aic,
-            "BIC": self.bic,
-        }
-        found: dict[str, Any] = tables.plain(content)
-        return found
+        return shown.content(self, alpha)
 
     def to_json(self, alpha: float = 0.05) -> str:
         """Return :meth:`to_dict` as JSON."""

@@ -19,6 +19,7 @@ from .messages import warn
 from .robust import Wanted, covariance_of
 from .samples import Memory
 from .solvers import NEWTON_COLUMNS, Peak, Solution, settle
+from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -167,8 +168,10 @@ def evidence_of(rows: Rows, *, intercept: bool) -> Evidence | None:
     labels = crc32((rows.y != 0).tobytes())
     for array in (rows.weight, rows.offset):
         labels = crc32(b"none" if array is None else array.tobytes(), labels)
-    some = np.asarray(rows.sample(EVIDENCE_ROWS).X, np.float64, order="F")
-    columns = [crc32(some[:, j].tobytes()) for j in range(rows.columns)]
+    if isinstance(rows, SparseRows):
+        return Evidence(labels, None)
+    some = rows.sample(EVIDENCE_ROWS).X
+    columns = [crc32(some[:, j].astype(np.float64).tobytes()) for j in range(rows.columns)]
     return Evidence(labels, (0, *columns) if intercept else tuple(columns))
 
 
