@@ -74,17 +74,17 @@ class Objective:
         if isinstance(self.rows, SparseRows) and frame is None:
             value, slope, matrix = self.rows.sums(coef, intercept, gram, plain=plain)
         else:
-            value, slope, matrix = self.rows.reduce(
-                partial(
-                    _sums,
-                    coef=coef,
-                    intercept=intercept,
-                    gram=gram,
-                    frame=frame,
-                    offset=self.rows.offset,
-                    plain=plain,
-                )
-            )
+            given: dict[str, Any] = {
+                "coef": coef,
+                "intercept": intercept,
+                "gram": gram,
+                "frame": frame,
+            }
+            if self.rows.offset is None or plain:
+                function = partial(_sums, plain=plain, **given)
+            else:
+                function = partial(_sums_beside, offset=self.rows.offset, **given)
+            value, slope, matrix = self.rows.reduce(function)
         with np.errstate(all="ignore"):
             slope[1:] /= scale
             if matrix is not None and frame is None:
@@ -134,16 +134,27 @@ def _sums(
     intercept: float,
     gram: Gram | None,
     frame: Frame | None,
-    offset: Array | None,
     *,
     plain: bool,
 ) -> Sums:
     """Return what :meth:`Objective.sums` does, of one chunk."""
+    weight = None if plain else weight
+    result: Sums = linear_backend().linear(X, y, weight, coef, intercept, FLOAT64, gram, frame)
+    return result
+
+
+def _sums_beside(
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    coef: Array,
+    intercept: float,
+    gram: Gram | None,
+    frame: Frame | None,
+    offset: Array,
+) -> Sums:
+    """Return the same with an offset, of one chunk."""
     linear = linear_backend().linear
-    if offset is None or plain:
-        weight = None if plain else weight
-        result: Sums = linear(X, y, weight, coef, intercept, FLOAT64, gram, frame)
-        return result
     # The offset is one more column, with the coefficient 1, of some rows at a time.
     coef = np.append(coef, 1.0)
     if frame is not None:
