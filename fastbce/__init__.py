@@ -13,9 +13,12 @@ from .functional import (
     bce_with_logits_loss,
     bce_with_logits_loss_gradient,
     bce_with_logits_loss_gradient_hessian,
+    log_sigmoid,
+    logit,
     sigmoid,
     sigmoid_backward,
     sigmoid_bce,
+    softplus,
 )
 from .layers import (
     Activation_Sigmoid,
@@ -43,12 +46,15 @@ __all__ = [
     "get_num_threads",
     "linear_bce_hessian",
     "linear_bce_loss_gradient",
+    "log_sigmoid",
+    "logit",
     "release_memory",
     "set_backend",
     "set_num_threads",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_bce",
+    "softplus",
     "use_backend",
     "warmup",
 ]

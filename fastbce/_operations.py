@@ -46,6 +46,8 @@ class Operation:
     """What it returns, in order."""
     light: bool = False
     """Whether it takes only a few multiplications per element."""
+    common: bool = True
+    """Whether :func:`fastbce.warmup` prepares it without being told to."""
 
     @cached_property
     def returns_loss(self) -> bool:
@@ -82,6 +84,18 @@ def _plain_sigmoid_backward(
     return (dvalues * output * (1 - output),)
 
 
+def _plain_softplus(results: tuple[str, ...], x: Array) -> tuple[Any, ...]:
+    return (np.logaddexp(0, x),)
+
+
+def _plain_log_sigmoid(results: tuple[str, ...], x: Array) -> tuple[Any, ...]:
+    return (-np.logaddexp(0, -x),)
+
+
+def _plain_logit(results: tuple[str, ...], p: Array) -> tuple[Any, ...]:
+    return (np.log(p / (1 - p)),)
+
+
 def _plain_clipped(results: tuple[str, ...], p: Array, y: Array) -> tuple[Any, ...]:
     c = np.clip(p, 1e-7, 1 - 1e-7)
     found: list[Any] = []
@@ -113,6 +127,9 @@ _SIGMOID_BACKWARD = Family(
     ("value",),
     _plain_sigmoid_backward,
 )
+_SOFTPLUS = Family("softplus", "log_odds", {"x": "numbers"}, ("value",), _plain_softplus)
+_LOG_SIGMOID = Family("log_sigmoid", "log_odds", {"x": "numbers"}, ("value",), _plain_log_sigmoid)
+_LOGIT = Family("logit", "log_odds", {"p": "probabilities"}, ("value",), _plain_logit)
 _CLIPPED = Family(
     "clipped",
     "clipped",
@@ -135,6 +152,9 @@ OPERATIONS = {
     for operation in (
         Operation("sigmoid", _SIGMOID, ("value",)),
         Operation("sigmoid_backward", _SIGMOID_BACKWARD, ("value",), light=True),
+        Operation("softplus", _SOFTPLUS, ("value",), common=False),
+        Operation("log_sigmoid", _LOG_SIGMOID, ("value",), common=False),
+        Operation("logit", _LOGIT, ("value",), common=False),
         Operation("bce_loss", _CLIPPED, ("loss",)),
         Operation("bce_gradient", _CLIPPED, ("gradient",), light=True),
         Operation("bce_loss_gradient", _CLIPPED, ("loss", "gradient")),

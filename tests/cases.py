@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array: TypeAlias = npt.NDArray[Any]
-Kind = Literal["sigmoid", "sigmoid_backward", "clipped", "logits"]
+Kind = Literal[
+    "sigmoid", "sigmoid_backward", "softplus", "log_sigmoid", "logit", "clipped", "logits"
+]
 
 EPS = 1e-7
 FLOATS = (np.float16, np.float32, np.float64)
@@ -49,9 +51,14 @@ class Case:
 
     @property
     def argument_names(self) -> tuple[str, str]:
-        """Names of its positional arguments; a sigmoid has the first only."""
+        """Names of its positional arguments; the second is empty where it takes one."""
         first, *second = OPERATIONS[self.name].family.arguments
         return first, second[0] if second else ""
+
+    @property
+    def arity(self) -> int:
+        """How many arrays it takes."""
+        return len(OPERATIONS[self.name].family.arguments)
 
     def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
         """Call the function; the results are a tuple always."""
@@ -68,15 +75,20 @@ class Case:
         soft: bool = False,
     ) -> tuple[Array, ...]:
         """Draw arguments of one shape: hard labels unless `soft`, in `dtype` unless given."""
-        values = rng.normal(scale=6, size=shape)
-        if self.kind == "sigmoid":
-            return (values.astype(dtype),)
-        if self.kind == "sigmoid_backward":
-            return values.astype(dtype), rng.random(shape).astype(dtype)
         # 1.2 widths: some probabilities are clipped on either side.
-        scores = values if self.kind == "logits" else np.asarray(rng.random(shape) * 1.2 - 0.1)
-        y = rng.random(shape) if soft else rng.integers(0, 2, shape)
-        return scores.astype(dtype), np.asarray(y).astype(dtype if labels is None else labels)
+        draws: dict[str, Callable[[], Any]] = {
+            "numbers": lambda: rng.normal(scale=6, size=shape),
+            "probabilities": lambda: rng.random(shape) * (1.2 if self.is_loss else 1.0),
+            "labels": lambda: rng.random(shape) if soft else rng.integers(0, 2, shape),
+        }
+        drawn = []
+        for what in OPERATIONS[self.name].family.arguments.values():
+            values = np.asarray(draws[what]())
+            if what == "probabilities" and self.is_loss:
+                values = values - 0.1
+            of = dtype if labels is None or what != "labels" else labels
+            drawn.append(np.asarray(values).astype(of))
+        return tuple(drawn)
 
     def exact(
         self,
@@ -122,6 +134,9 @@ BY_NAME = {case.name: case for case in CASES}
 MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("sigmoid", "value"): (2.0, 2.0),
     ("sigmoid_backward", "value"): (2.0, 2.0),
+    ("softplus", "value"): (1.7, 1.7),
+    ("log_sigmoid", "value"): (1.8, 1.8),
+    ("logit", "value"): (1.4, 1.4),
     ("clipped", "loss"): (1.0, 1.0),
     ("clipped", "gradient"): (2.0, 2.0),
     ("logits", "loss"): (1.8, 1.8),
@@ -167,6 +182,12 @@ def _softplus(z: Array) -> Array:
     return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
 
 
+def _logit(p: Array) -> Array:
+    # A difference of two logarithms would cancel near 1/2.
+    near = np.abs(p - 0.5) <= 0.25
+    return np.where(near, 2 * np.arctanh(2 * p - 1), np.log(p) - np.log1p(-p))
+
+
 def _logits_loss(z: Array, y: Array) -> Array:
     return np.asarray(_share(y, _softplus(-z)) + _share(1 - y, _softplus(z)))
 
@@ -182,6 +203,9 @@ def _logits_hessian(z: Array, y: Array) -> Array:
 ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("sigmoid", "value"): _sigmoid,
     ("sigmoid_backward", "value"): _sigmoid_backward,
+    ("softplus", "value"): _softplus,
+    ("log_sigmoid", "value"): lambda x: -_softplus(-x),
+    ("logit", "value"): _logit,
     ("clipped", "loss"): _clipped_loss,
     ("clipped", "gradient"): _clipped_gradient,
     ("logits", "loss"): _logits_loss,

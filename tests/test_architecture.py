@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,9 +100,9 @@ def test_every_public_function_has_its_row() -> None:
 @pytest.mark.parametrize("row", OPERATIONS.values(), ids=lambda row: row.name)
 def test_no_step_of_adding_an_operation_is_missing(row: Operation) -> None:
     family = row.family
-    kernels = (PACKAGE / "_kernels" / f"{family.file}.py").read_text(encoding="utf-8")
+    kernels = import_module(f"fastbce._kernels.{family.file}")
     for kind in ("", "_sum", "_rows") if family.is_loss else ("",):
-        assert f"def {family.name}{kind}_run(" in kernels, "1. _kernels/NAME.py"
+        assert hasattr(kernels, f"{family.name}{kind}_run"), "1. _kernels/NAME.py"
     assert family.name in _reference._FORMULAS, "2. _reference/elementwise.py"
     assert set(row.results) <= set(family.results), "3. _operations.py"
     assert row.name in functional.__all__, "4. functional/"

@@ -47,7 +47,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.rglob("sigmoid.sigmoid_block*.nbc"))
+    return sorted(directory.rglob("elements.sigmoid_block*.nbc"))
 
 
 def _truncate(path: Path) -> None:

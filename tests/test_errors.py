@@ -98,7 +98,7 @@ if np.dtype(np.longdouble) != np.float64:
 @pytest.mark.parametrize("position", [0, 1])
 @pytest.mark.parametrize("bad", BAD_INPUTS)
 def test_inputs_that_are_not_real_numbers(case: Case, position: int, bad: str) -> None:
-    if position and case.kind == "sigmoid":
+    if position >= case.arity:
         return
     value, fragments = BAD_INPUTS[bad]
     arguments: list[Any] = list(arguments_of(case))
@@ -130,7 +130,7 @@ def test_an_input_that_runs_out_of_memory_is_not_a_type_error(error: type[BaseEx
 # --- shapes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES[1:], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [c for c in CASES if c.arity == 2], ids=lambda case: case.name)
 @pytest.mark.parametrize(
     ("shapes", "fragments"),
     [

@@ -43,6 +43,28 @@ def sigmoid_backward(call: Call) -> None:
     _store(out, dvalues.astype(call.dtype) * s * (1 - s))
 
 
+def softplus(call: Call) -> None:
+    """Write ``log(1 + exp(x))``."""
+    (x,), (out,) = call.inputs, call.outputs
+    z, e = _softplus_terms(x, call.dtype)
+    _store(out, np.maximum(z, 0) + np.log1p(e))
+
+
+def log_sigmoid(call: Call) -> None:
+    """Write ``-log(1 + exp(-x))``."""
+    (x,), (out,) = call.inputs, call.outputs
+    z, e = _softplus_terms(x, call.dtype)
+    _store(out, np.minimum(z, 0) - np.log1p(e))
+
+
+def logit(call: Call) -> None:
+    """Write ``log(p / (1 - p))``; the difference of two logarithms would cancel near 1/2."""
+    (p,), (out,) = call.inputs, call.outputs
+    p = p.astype(call.dtype)
+    middle = np.abs(p - 0.5) <= 0.25
+    _store(out, np.where(middle, 2 * np.arctanh(2 * p - 1), np.log(p) - np.log1p(-p)))
+
+
 def clipped(
     call: Call, bounds: tuple[Any, Any], scale: float, bad_labels: Array | None, losses: str
 ) -> float | None:
@@ -120,5 +142,6 @@ def _emit(values: Array | None, loss: Array | None, losses: str) -> float | None
 
 
 _FORMULAS: dict[str, Any] = {
-    function.__name__: function for function in (sigmoid, sigmoid_backward, clipped, logits)
+    function.__name__: function
+    for function in (sigmoid, sigmoid_backward, softplus, log_sigmoid, logit, clipped, logits)
 }

@@ -47,7 +47,7 @@ from .logits import (
     sigmoid_bce,
 )
 from .probabilities import bce_gradient, bce_loss, bce_loss_gradient
-from .transforms import sigmoid, sigmoid_backward
+from .transforms import log_sigmoid, logit, sigmoid, sigmoid_backward, softplus
 
 __all__ = [
     "bce_gradient",
@@ -58,7 +58,10 @@ __all__ = [
     "bce_with_logits_loss",
     "bce_with_logits_loss_gradient",
     "bce_with_logits_loss_gradient_hessian",
+    "log_sigmoid",
+    "logit",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_bce",
+    "softplus",
 ]
