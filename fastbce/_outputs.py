@@ -12,6 +12,8 @@ from ._typing import Array
 # Steps of a search for an element that two strided arrays share, some milliseconds; there are
 # strides for which it takes minutes.
 OVERLAP_WORK: Any = 100_000
+# What a result may be rounded to.
+_FLOATS = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64))
 
 
 def targets(
@@ -117,8 +119,11 @@ def _checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     array = np.asarray(out)
     if array.shape != shape:
         raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
-    if array.dtype != dtype:
-        raise TypeError(f"out= has dtype {array.dtype}, but the result has dtype {dtype}")
+    if array.dtype != dtype and array.dtype not in _FLOATS:
+        raise TypeError(
+            f"out= has dtype {array.dtype}, but the result has dtype {dtype}; float16, float32 and "
+            "float64 of this machine's byte order are taken too"
+        )
     if not array.flags.writeable:
         raise ValueError("out= is read-only; pass a writable array")
     if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):

@@ -15,7 +15,7 @@ from fastbce._typing import Array, Call
 
 from .calls import NO_SPACES, Kernel, execute, plain_arrays
 from .memory import empty as empty  # noqa: PLC0414 - makes the results of this backend
-from .operands import as_bits
+from .operands import WRITTEN, as_bits
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
@@ -144,8 +144,9 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
                 loss[row] = total / outputs
         return
     # The means are few beside the elements: where they cannot be written in place, copy them.
-    in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == dtype
-    means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
+    written = loss.dtype if loss.dtype in WRITTEN else dtype
+    in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == written
+    means = loss.reshape(-1) if in_place else np.empty(loss.size, written)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         work = np.empty((threads, max(LANES, outputs) + APART), dtype)

@@ -12,6 +12,8 @@ from fastbce._kernels.float16 import convert_block
 from fastbce._outputs import overlap
 from fastbce._typing import Array, Call
 
+# Kernels write these dtypes whatever they compute in.
+WRITTEN = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 # A flat array, None where it is absent, or True for the first input written over.
 Flat = Any
 
@@ -47,7 +49,7 @@ class Operand:
         self.dtype = dtype
         self.flat = self._contiguous() if array.dtype == dtype else None
         # Numba's conversion of float16 takes a tenth of NumPy's time, but needs it in one piece.
-        half = array.dtype == np.float16 and dtype == np.float32
+        half = array.dtype == np.float16 and dtype in WRITTEN
         self.half = self._contiguous() if half else None
         if source is not None and self.flat is not None:
             same = array.ctypes.data == source.array.ctypes.data
@@ -135,6 +137,11 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
+def _written(array: Array, call: Call) -> np.dtype[Any]:
+    """Return the dtype in which a kernel writes an output."""
+    return array.dtype if array.dtype in WRITTEN else call.dtype
+
+
 def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand | None]:
     """Return the arrays of a call, inputs and outputs, as a kernel can take them."""
     inputs, outputs = call.inputs, call.outputs
@@ -154,5 +161,5 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
     for a in outputs:
         shared = call.aliased and a is not None and any(overlap(a, source) for source in inputs)
         source = made[0] if shared else None
-        made.append(None if a is None else Operand(a, call.dtype, source, output=True))
+        made.append(None if a is None else Operand(a, _written(a, call), source, output=True))
     return made

@@ -40,9 +40,25 @@ def float_of_half_point(bits: Any) -> Any:
 
 
 @point
+def narrow_point(value: Any) -> Any:
+    """Return a float32 that is rounded further as the float32 or float64 `value` itself would be.
+
+    Where float32 cannot hold a float64, its last bit is made odd: it lies between all shorter
+    numbers and the ties between them on the right side.
+    """
+    if isinstance(value, np.float64):
+        near = np.float32(value)
+        wide = np.float64(near)
+        bits = np.int32(near.view(np.int32) - np.int32(abs(wide) > abs(value)))
+        return np.int32(bits | np.int32(wide != value)).view(np.float32)
+    else:
+        return np.float32(value)
+
+
+@point
 def half_of_float_point(value: Any) -> Any:
     """Return the bits of the nearest float16, ties to even."""
-    bits = np.float32(value).view(np.int32)
+    bits = np.float32(narrow_point(value)).view(np.int32)
     sign = np.int32(np.int32(bits >> 16) & np.int32(0x8000))
     size = np.int32(bits & np.int32(0x7FFFFFFF))
     even = np.int32(np.int32(size >> 13) & np.int32(1))
@@ -76,6 +92,6 @@ def element(before: Any, value: Any) -> Any:
 
 @block
 def convert_block(source: Any, target: Any) -> None:
-    """Convert float16 to float32, or back: the one that is uint16 holds the bits."""
+    """Convert float16 to float32 or float64, or back: the one that is uint16 holds the bits."""
     for i in range(source.size):
         target[i] = element(target[i], number(source[i]))

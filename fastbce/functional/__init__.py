@@ -5,6 +5,10 @@ that NumPy or DLPack turns into one. The result's dtype follows the predictions,
 float32 -> float32, float64 -> float64, float16 -> float16 (computed in float32, rounded once),
 bool and integers -> float64. Labels may have any of these dtypes and are read without a copy.
 
+``out=`` takes arrays for the results. They may be float16, float32 or float64 whatever the scores are:
+a result is computed in the dtype of the scores and rounded once, in the same pass. So gradient boosting
+gets float32 gradients of float64 scores; a wider array gets the same numbers.
+
 Options of the losses
 ---------------------
 sample_weight : array_like, optional
@@ -25,7 +29,7 @@ check_labels : bool, default False
 Errors of the losses
 --------------------
 TypeError
-    If an argument is not real and numeric, or `out` has the wrong dtype.
+    If an argument is not real and numeric, or `out` has no float dtype.
 ValueError
     If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
     reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only or

@@ -21,7 +21,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     x : array_like
         Any shape.
     out : ndarray, optional
-        Array for the result: the shape of `x` and the result's dtype. It may be `x` itself.
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        If `x` is not real and numeric, or `out` has the wrong dtype.
+        If `x` is not real and numeric, or `out` has no float dtype.
     ValueError
         If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
 
@@ -65,7 +65,7 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     Raises
     ------
     TypeError
-        If an argument is not real and numeric, or `out` has the wrong dtype.
+        If an argument is not real and numeric, or `out` has no float dtype.
     ValueError
         If the shapes differ, or `out` has the wrong shape, is read-only or partly overlaps an
         input.
@@ -88,7 +88,7 @@ def softplus(x: ArrayLike, *, out: Array | None = None) -> Any:
     x : array_like
         Any shape.
     out : ndarray, optional
-        Array for the result: the shape of `x` and the result's dtype. It may be `x` itself.
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def softplus(x: ArrayLike, *, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        If `x` is not real and numeric, or `out` has the wrong dtype.
+        If `x` is not real and numeric, or `out` has no float dtype.
     ValueError
         If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
 
@@ -120,7 +120,7 @@ def log_sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     x : array_like
         Any shape.
     out : ndarray, optional
-        Array for the result: the shape of `x` and the result's dtype. It may be `x` itself.
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def log_sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        If `x` is not real and numeric, or `out` has the wrong dtype.
+        If `x` is not real and numeric, or `out` has no float dtype.
     ValueError
         If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
 
@@ -151,7 +151,7 @@ def logit(p: ArrayLike, *, out: Array | None = None) -> Any:
     p : array_like
         Probabilities; any shape.
     out : ndarray, optional
-        Array for the result: the shape of `p` and the result's dtype. It may be `p` itself.
+        Array for the result: the shape of `p`, any float dtype. It may be `p` itself.
 
     Returns
     -------
@@ -161,7 +161,7 @@ def logit(p: ArrayLike, *, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        If `p` is not real and numeric, or `out` has the wrong dtype.
+        If `p` is not real and numeric, or `out` has no float dtype.
     ValueError
         If `out` has the wrong shape, is read-only, or overlaps `p` without being `p`.
 
