@@ -186,6 +186,20 @@ def check_reduction(reduction: Any, scores: Array) -> None:
         raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
 
 
+def check_focus(alpha: Any, gamma: Any) -> tuple[float, float, float]:
+    """Return what the labels 1 and 0 weigh in the focal loss, and gamma."""
+    share = as_number(alpha, "alpha", "; a negative one weighs both labels alike")
+    power = as_number(gamma, "gamma")
+    if not share <= 1:
+        raise ValueError(
+            f"alpha must be at most 1, got {share!r}; it is the weight of label 1, and 1 - alpha "
+            "that of label 0. A negative alpha weighs both alike"
+        )
+    if not 0 <= power < np.inf:
+        raise ValueError(f"gamma must be finite and not negative, got {power!r}")
+    return (1.0, 1.0, power) if share < 0 else (share, 1 - share, power)
+
+
 def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
     """Raise for the two options whose kernels are not written yet."""
     if pos_weight is not None:

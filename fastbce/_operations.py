@@ -34,6 +34,8 @@ class Family:
     """Whether it takes labels, weights and a reduction."""
     clips: bool = False
     """Whether it takes ``eps``."""
+    kin: Family | None = None
+    """The family whose kernels it runs, with ``alpha`` and ``gamma``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +119,21 @@ def _plain_logits(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ..
     return tuple(found)
 
 
+def _plain_focal(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ...]:
+    p = 1 / (1 + np.exp(-z))
+    ce = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    u, sign = p * (1 - y) + (1 - p) * y, 1 - 2 * y
+    weight, r = (0.25 * y + 0.75 * (1 - y)) * u**2, p * (1 - p) / u
+    slope = p - y
+    turn = sign * r * (2 * slope + ce * (sign * r + 1 - 2 * p))
+    every = {
+        "loss": lambda: np.mean(weight * ce),
+        "gradient": lambda: weight * (slope + 2 * sign * ce * r) / y.size,
+        "hessian": lambda: weight * (p * (1 - p) + 2 * turn) / y.size,
+    }
+    return tuple(every[name]() for name in results)
+
+
 # --- the table -----------------------------------------------------------------------------------
 
 _SIGMOID = Family("sigmoid", "sigmoid", {"x": "numbers"}, ("value",), _plain_sigmoid)
@@ -147,6 +164,15 @@ _LOGITS = Family(
     _plain_logits,
     is_loss=True,
 )
+_FOCAL = Family(
+    "focal",
+    "logits",
+    {"logits": "numbers", "y_true": "labels"},
+    _LOGITS.results,
+    _plain_focal,
+    is_loss=True,
+    kin=_LOGITS,
+)
 OPERATIONS = {
     operation.name: operation
     for operation in (
@@ -166,5 +192,12 @@ OPERATIONS = {
             "bce_with_logits_loss_gradient_hessian", _LOGITS, ("loss", "gradient", "hessian")
         ),
         Operation("sigmoid_bce", _LOGITS, ("loss", "probabilities", "gradient")),
+        Operation("focal_loss", _FOCAL, ("loss",), common=False),
+        Operation("focal_gradient", _FOCAL, ("gradient",), common=False),
+        Operation("focal_loss_gradient", _FOCAL, ("loss", "gradient"), common=False),
+        Operation("focal_gradient_hessian", _FOCAL, ("gradient", "hessian"), common=False),
+        Operation(
+            "focal_loss_gradient_hessian", _FOCAL, ("loss", "gradient", "hessian"), common=False
+        ),
     )
 }

@@ -30,7 +30,7 @@ def warmup(*more: str, linear: bool = False, verbose: bool | None = None) -> Non
     ----------
     *more : str
         Names of functions that are not prepared without being named, since most programs call none
-        of them: "softplus", "log_sigmoid", "logit".
+        of them: "softplus", "log_sigmoid", "logit", "focal_loss" and the other focal ones.
     linear : bool, default False
         Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
         :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and

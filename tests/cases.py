@@ -22,7 +22,14 @@ if TYPE_CHECKING:
 
 Array: TypeAlias = npt.NDArray[Any]
 Kind = Literal[
-    "sigmoid", "sigmoid_backward", "softplus", "log_sigmoid", "logit", "clipped", "logits"
+    "sigmoid",
+    "sigmoid_backward",
+    "softplus",
+    "log_sigmoid",
+    "logit",
+    "clipped",
+    "logits",
+    "focal",
 ]
 
 EPS = 1e-7
@@ -127,7 +134,7 @@ class Case:
 CASES = tuple(
     Case(name, cast("Kind", row.family.name), row.results) for name, row in OPERATIONS.items()
 )
-LOSSES = tuple(case for case in CASES if case.is_loss)
+LOSSES = tuple(case for case in CASES if case.is_loss and case.kind != "focal")
 BY_NAME = {case.name: case for case in CASES}
 
 # (kind, result) -> largest error of an element in float32, in float64; hard labels, no reduction.
@@ -143,6 +150,10 @@ MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("logits", "probabilities"): (2.0, 2.0),
     ("logits", "gradient"): (1.7, 1.71),
     ("logits", "hessian"): (2.5, 2.5),
+    ("focal", "loss"): (3.6, 3.6),
+    ("focal", "gradient"): (4.6, 4.6),
+    # It crosses 0: tests/elementwise/test_focal.py compares it with the sum of its terms.
+    ("focal", "hessian"): (np.inf, np.inf),
 }
 
 
@@ -200,6 +211,18 @@ def _logits_hessian(z: Array, y: Array) -> Array:
     return np.asarray(_sigmoid(z) * _sigmoid(-z))
 
 
+def _focal(z: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Return alpha_t (1 - p_t)^2 and its derivatives times those of the plain loss, alpha 0.25."""
+    p, q = _sigmoid(z), _sigmoid(-z)
+    u, side = p * (1 - y) + q * y, 1 - 2 * y
+    weight, r = (0.25 * y + 0.75 * (1 - y)) * u**2, np.where(u == 0, 0, p * q / u)
+    loss, slope = _logits_loss(z, y), _logits_gradient(z, y)
+    pull = _share(r, loss)
+    turn = 2 * slope * r + pull * (side * r + q - p)
+    gradient = weight * (slope + 2 * side * pull)
+    return _share(weight, loss), gradient, weight * (p * q + 2 * side * turn)
+
+
 ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("sigmoid", "value"): _sigmoid,
     ("sigmoid_backward", "value"): _sigmoid_backward,
@@ -212,6 +235,9 @@ ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("logits", "probabilities"): lambda z, y: _sigmoid(z),
     ("logits", "gradient"): _logits_gradient,
     ("logits", "hessian"): _logits_hessian,
+    ("focal", "loss"): lambda z, y: _focal(z, y)[0],
+    ("focal", "gradient"): lambda z, y: _focal(z, y)[1],
+    ("focal", "hessian"): lambda z, y: _focal(z, y)[2],
 }
 
 

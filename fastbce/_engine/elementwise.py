@@ -42,6 +42,9 @@ _kernels: dict[Family, _Kernels] = {}
 
 def _kernels_of(family: Family) -> _Kernels:
     """Find the kernels of a family by their names."""
+    if family.kin is not None:
+        _kernels[family] = _kernels.get(family.kin) or _kernels_of(family.kin)
+        return _kernels[family]
     module, labels = import_module(f"fastbce._kernels.{family.file}"), family.is_loss
 
     def kernel(kind: str) -> Kernel:

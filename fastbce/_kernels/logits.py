@@ -7,6 +7,7 @@ from typing import Any
 from .compile import kernel as block
 from .compile import point
 from .exp_log import exp_point, fma, like, log_point
+from .focal import focal_curvature_point, focal_loss_point, focal_slope_point, focus_point
 from .reductions import (
     LANES,
     STRIP,
@@ -44,12 +45,14 @@ def logits_block(
     scale: Any,
     linear: Any,
     products: Any,
+    focus: Any,
 ) -> None:
     """Loss of logits (an element each, or added to the lanes), probabilities, derivatives.
 
     The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the mean
     of the first, since their sum may overflow, and P, the product of the 1 + e minus 1:
-    P' = P + e (1 + P) keeps the tiny e that 1 + e would lose.
+    P' = P + e (1 + P) keeps the tiny e that 1 + e would lose. With `focus`, the two weights of the
+    labels and gamma, it is the focal loss.
     """
     losses, slopes, curvatures = into(loss, z), into(grad, z), into(hess, z)
     shares = into(prob, z)
@@ -63,6 +66,8 @@ def logits_block(
         d_low = e - (d - one)
         if loss is not None:
             value = wrong_side_point(x, t) + log_point(d, d_low)
+            if focus is not None:
+                value = focal_loss_point(value, focus_point(x, t, e, log_point(d, d_low), focus)[0])
             losses[i] = value if w is None else value * like(x, w[i])
         if linear is not None:
             linear[i] = fma(wrong_side_point(x, t), like(x, 1 / TERMS), linear[i])
@@ -77,16 +82,29 @@ def logits_block(
             q = e / d
             small, large = fma(-e, q, e), one - q
             right, left = (large, small) if positive else (small, large)
-            slopes[i] = fma(-t, left, (one - t) * right) * weight
+            slope, curvature = fma(-t, left, (one - t) * right), fma(-small, small, small)
+            if focus is not None:
+                log_d = log_point(d, d_low)
+                factor, ratio = focus_point(x, t, e, log_d, focus)
+                # The ratio is 0 before the loss is infinite.
+                plain = wrong_side_point(x, t) + log_d
+                pull = like(x, 0) if ratio == 0 else plain * ratio
+                weight *= factor
+                if hess is not None:
+                    curvature = focal_curvature_point(
+                        curvature, slope, pull, ratio, left - right, t, focus[2]
+                    )
+                slope = focal_slope_point(slope, pull, t, focus[2])
+            slopes[i] = slope * weight
             if hess is not None:
-                curvatures[i] = fma(-small, small, small) * weight
+                curvatures[i] = curvature * weight
 
 
 @block
 def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss of logits, probability, gradient and Hessian of each element."""
     z, y, w, loss, prob, grad, hess = arrays
-    scale, bad_labels, spaces = options
+    scale, bad_labels, focus, spaces = options
     check_labels(y, bad_labels)
     step = step_of(spaces, z.size)
     for s in range(0, z.size, step):
@@ -96,7 +114,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         curvatures = stage(hess, spaces, thread, 2, s, e)
         shares = stage(prob, spaces, thread, 3, s, e)
         weights, given = cut(w, s, e), (shares, slopes, curvatures)
-        logits_block(z[s:e], y[s:e], weights, values, *given, scale, None, None)
+        logits_block(z[s:e], y[s:e], weights, values, *given, scale, None, None, focus)
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
         flush(grad, spaces, thread, 1, s, e, 0, z.size)
         flush(hess, spaces, thread, 2, s, e, 0, z.size)
@@ -105,7 +123,9 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
 
 
 @block
-def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, lanes: Any) -> None:
+def logits_strip(
+    z: Any, y: Any, w: Any, results: Any, scale: Any, focus: Any, place: Any, lanes: Any
+) -> None:
     """Write probabilities and derivatives of a strip, and add its losses up in the lanes."""
     prob, grad, hess = results
     thread, spaces = place
@@ -121,16 +141,18 @@ def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, l
         g = stage(grad, spaces, thread, 0, s, e)
         h = stage(hess, spaces, thread, 1, s, e)
         p = stage(prob, spaces, thread, 2, s, e)
-        if w is None:
-            logits_block(z[s:e], y[s:e], w, None, p, g, h, scale, linear[a:b], products[a:b])
+        if w is None and focus is None:
+            sums = (linear[a:b], products[a:b])
+            logits_block(z[s:e], y[s:e], w, None, p, g, h, scale, *sums, None)
         else:
             values = linear[: e - s]
-            logits_block(z[s:e], y[s:e], w[s:e], values, p, g, h, scale, None, None)
+            weights = cut(w, s, e)
+            logits_block(z[s:e], y[s:e], weights, values, p, g, h, scale, None, None, focus)
             add_block(values, running[a:b])
         flush(grad, spaces, thread, 0, s, e, 0, n)
         flush(hess, spaces, thread, 1, s, e, 0, n)
         flush(prob, spaces, thread, 2, s, e, 0, n)
-    if w is None:
+    if w is None and focus is None:
         softplus_lanes_block(linear, products, running)
 
 
@@ -138,13 +160,13 @@ def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, l
 def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """All but losses; the sum of the losses of each `span` elements goes to `partials`."""
     z, y, w, _, prob, grad, hess = arrays
-    scale, bad_labels, spaces, partials, span, work, lanes = options
+    scale, bad_labels, focus, spaces, partials, span, work, lanes = options
     check_labels(y, bad_labels)
     for s in range(0, z.size, STRIP):
         e = min(s + STRIP, z.size)
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
         weights, mine = cut(w, s, e), lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], y[s:e], weights, results, scale, (thread, spaces), mine)
+        logits_strip(z[s:e], y[s:e], weights, results, scale, focus, (thread, spaces), mine)
         partials[(first + s) // span] += tree_sum(mine[0])
     fence(spaces)
 
@@ -153,11 +175,11 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
 def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss as means over rows of `outputs` elements, some rows at a time, and all else."""
     z, y, w, _, prob, grad, hess = arrays
-    scale, bad_labels, spaces, loss, outputs, rows, work = options
+    scale, bad_labels, focus, spaces, loss, outputs, rows, work = options
     for s in range(0, z.size, rows * outputs):
         e = min(s + rows * outputs, z.size)
         values = work[thread, : e - s]
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
         part = (z[s:e], y[s:e], cut(w, s, e), values, *results)
-        logits_run(thread, first, part, (scale, bad_labels, spaces))
+        logits_run(thread, first, part, (scale, bad_labels, focus, spaces))
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

@@ -23,7 +23,8 @@ def compute(
     operation: Operation, call: Call, parameters: tuple[Any, ...] = (), losses: str = "none"
 ) -> float | None:
     """Write the results of a call; return the sum of the losses if that is what is wanted."""
-    formula, more = _FORMULAS[operation.family.name], (losses,) if operation.family.is_loss else ()
+    family = operation.family.kin or operation.family
+    formula, more = _FORMULAS[family.name], (losses,) if family.is_loss else ()
     with np.errstate(all="ignore"):
         total: float | None = formula(call, *parameters, *more)
     return total
@@ -85,7 +86,13 @@ def clipped(
     return total
 
 
-def logits(call: Call, scale: float, bad_labels: Array | None, losses: str) -> float | None:
+def logits(
+    call: Call,
+    scale: float,
+    bad_labels: Array | None,
+    focus: tuple[float, float, float] | None,
+    losses: str,
+) -> float | None:
     """Write the BCE of logits, probabilities, gradient and Hessian; return the sum if asked for."""
     (z, y_true, weight), (loss, prob, grad, hess) = call.inputs, call.outputs
     dtype = call.dtype
@@ -93,26 +100,63 @@ def logits(call: Call, scale: float, bad_labels: Array | None, losses: str) -> f
     y = y_true.astype(dtype)
     _check_labels(y, bad_labels)
     positive = z >= 0
+    wanted = loss is not None or losses == "sum"
     values = probabilities = gradient = hessian = None
-    if loss is not None or losses == "sum":
+    if wanted or focus is not None:
         # |z| times the label's share on the wrong side: no two terms cancel, and a right
         # label at +-inf costs 0 rather than inf - inf.
         wrong = np.where(positive, 1 - y, y)
-        linear = np.where(wrong == 0, 0, np.abs(z) * wrong)
-        values = _weighted(linear + np.log1p(e), weight)
+        values = np.where(wrong == 0, 0, np.abs(z) * wrong) + np.log1p(e)
     if prob is not None:
         probabilities = np.where(positive, 1, e) / (1 + e)
     if grad is not None:
         share = (1 - y) * np.where(positive, 1, e) - y * np.where(positive, e, 1)
-        gradient = _weighted(share / (1 + e), weight) * dtype.type(scale)
+        gradient = share / (1 + e)
     if hess is not None:
-        hessian = _weighted(e / (1 + e) ** 2, weight) * dtype.type(scale)
+        hessian = e / (1 + e) ** 2
+    if focus is not None:
+        values, gradient, hessian = _focal(z, e, y, focus, (values, gradient, hessian))
+    values = _weighted(values, weight) if wanted else None
+    if gradient is not None:
+        gradient = _weighted(gradient, weight) * dtype.type(scale)
+    if hessian is not None:
+        hessian = _weighted(hessian, weight) * dtype.type(scale)
     # Outputs are written last: one of them may be the array of an input.
     total = _emit(values, loss, losses)
     _store(prob, probabilities)
     _store(grad, gradient)
     _store(hess, hessian)
     return total
+
+
+def _focal(
+    z: Array,
+    e: Array,
+    y: Array,
+    focus: tuple[float, float, float],
+    plain: tuple[Any, Array | None, Array | None],
+) -> tuple[Array, Array | None, Array | None]:
+    """Return loss, gradient and Hessian of the focal loss by the plain ones.
+
+    The derivatives of ``alpha_t u^gamma loss`` with ``u = 1 - p_t`` and ``r = p (1 - p) / u``.
+    """
+    loss, slope, curvature = plain
+    one, zero, gamma = (z.dtype.type(value) for value in focus)
+    positive = z >= 0
+    wrong, right = np.where(positive, 1 - y, y), np.where(positive, y, 1 - y)
+    n = wrong + e * right
+    factor = (y * one + (1 - y) * zero) * (n / (1 + e)) ** gamma
+    value = np.where(factor == 0, 0, factor * loss)
+    if slope is None:
+        return value, None, None
+    ratio = np.where(wrong == 0, 1, e / n) / (1 + e)
+    pull = np.where(ratio == 0, 0, ratio * loss)
+    side = 1 - 2 * y
+    if curvature is not None:
+        tilt = np.where(positive, e - 1, 1 - e) / (1 + e)
+        turn = 2 * slope * ratio + pull * ((gamma - 1) * side * ratio + tilt)
+        curvature = factor * (curvature + gamma * side * turn)
+    return value, factor * (slope + gamma * side * pull), curvature
 
 
 def _softplus_terms(logits: Any, dtype: np.dtype[Any]) -> tuple[Array, Array]:

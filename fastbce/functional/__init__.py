@@ -5,9 +5,9 @@ that NumPy or DLPack turns into one. The result's dtype follows the predictions,
 float32 -> float32, float64 -> float64, float16 -> float16 (computed in float32, rounded once),
 bool and integers -> float64. Labels may have any of these dtypes and are read without a copy.
 
-``out=`` takes arrays for the results. They may be float16, float32 or float64 whatever the scores are:
-a result is computed in the dtype of the scores and rounded once, in the same pass. So gradient boosting
-gets float32 gradients of float64 scores; a wider array gets the same numbers.
+``out=`` takes arrays for the results. They may be float16, float32 or float64 whatever the scores
+are: a result is computed in the dtype of the scores and rounded once, in the same pass. So gradient
+boosting gets float32 gradients of float64 scores; a wider array gets the same numbers.
 
 Options of the losses
 ---------------------
@@ -42,6 +42,13 @@ number of threads and any memory layout.
 
 from __future__ import annotations
 
+from .focal import (
+    focal_gradient,
+    focal_gradient_hessian,
+    focal_loss,
+    focal_loss_gradient,
+    focal_loss_gradient_hessian,
+)
 from .logits import (
     bce_with_logits_gradient,
     bce_with_logits_gradient_hessian,
@@ -62,6 +69,11 @@ __all__ = [
     "bce_with_logits_loss",
     "bce_with_logits_loss_gradient",
     "bce_with_logits_loss_gradient_hessian",
+    "focal_gradient",
+    "focal_gradient_hessian",
+    "focal_loss",
+    "focal_loss_gradient",
+    "focal_loss_gradient_hessian",
     "log_sigmoid",
     "logit",
     "sigmoid",

@@ -144,7 +144,7 @@ def test_nothing_but_the_results_is_written(
 
 
 F4, BOUNDS = np.dtype(np.float32), (np.float32(0.1), np.float32(0.9))
-CLIPPED, LOGITS = (BOUNDS, 1.0, None), (1.0, None)
+CLIPPED, LOGITS = (BOUNDS, 1.0, None), (1.0, None, None)
 # Calls of the compiled backend: the operation, its inputs and outputs (1 where there is an array),
 # the kernel's further parameters, what becomes of the losses.
 ENGINE: dict[str, tuple[str, str, str, tuple[Any, ...], str]] = {

@@ -101,7 +101,7 @@ def test_packed_divisions_and_fused_multiply_adds(kernels: Kernels) -> None:
     for name, patterns in expected.items():
         for signature, assembly in kernels[name]:
             # The sum of losses is a logarithm of products: only other results of logits divide.
-            sums_alone = name == "logits_block" and set(signature[3:-3]) == {"none"}
+            sums_alone = name == "logits_block" and set(signature[3:-4]) == {"none"}
             for pattern in patterns[: 1 if sums_alone else None]:
                 counts = [loop.count(pattern) for loop in innermost_loops(assembly)]
                 assert any(counts), f"{name}{signature}: {pattern.pattern}"
@@ -138,7 +138,7 @@ def test_results_can_go_past_the_caches(compiled: Kernels) -> None:
         for name, found in compiled.items()
         if name.endswith("_run") and "rows" not in name
     }
-    assert len(runs) == sum(2 if row.is_loss else 1 for row in FAMILIES)
+    assert len(runs) == sum(2 if row.is_loss else 1 for row in FAMILIES if row.kin is None)
     for name, found in runs.items():
         assert found, f"{name} has no such stores"
         for assembly in found:
