@@ -1,6 +1,7 @@
 """Fused, multi-threaded kernels for the sigmoid and the binary cross-entropy on a CPU."""
 
 from ._backends import set_backend, use_backend
+from ._bfloat16 import bfloat16
 from ._engine.memory import release_memory
 from ._threads import get_num_threads, set_num_threads
 from ._warmup import warmup
@@ -48,6 +49,7 @@ __all__ = [
     "bce_with_logits_loss",
     "bce_with_logits_loss_gradient",
     "bce_with_logits_loss_gradient_hessian",
+    "bfloat16",
     "focal_gradient",
     "focal_gradient_hessian",
     "focal_loss",

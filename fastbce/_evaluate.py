@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from ._backends import backend
+from ._bfloat16 import as_bits, scalar, write
 from ._engine.memory import LEAST
 from ._inputs import (
     are_plain,
-    as_array,
+    as_elements,
     as_number,
     check_flag,
     check_focus,
@@ -51,14 +52,15 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
             module.compute(operation, call)
             return target
     names = tuple(operation.family.arguments)
-    arrays = tuple(as_array(a, name) for a, name in zip(arguments, names, strict=True))
+    arrays = tuple(as_elements(a, name) for a, name in zip(arguments, names, strict=True))
+    compute, result = float_dtypes(arrays[-1])
+    arrays = tuple([as_bits(a) for a in arrays])
     last = arrays[-1]
     for array, name in zip(arrays[:-1], names[:-1], strict=True):
         check_same_shape(last, names[-1], array, name)
-    compute, result = float_dtypes(last)
     module = backend("elementwise")
     (target,), aliased, _ = targets(out, (last.shape,), result, arrays[::-1], module.empty)
-    call = Call(arrays, (target,), compute, out is not None, aliased=aliased)
+    call = Call(arrays, (as_bits(target),), compute, out is not None, aliased=aliased)
     module.compute(operation, call)
     return as_given(out, [target])[0]
 
@@ -74,7 +76,7 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         compute = result = x.dtype
     else:
         x, y, compute, result = _arrays(operation, scores, y_true)
-        weight = check_weight(sample_weight, x.shape)
+        weight = check_weight(sample_weight, x.shape, as_elements)
     if type(reduction) is not str or reduction != "mean":
         check_reduction(reduction, x)
     if pos_weight is not None or type(label_smoothing) is not float or label_smoothing != 0.0:
@@ -100,10 +102,11 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
     total = np.nan if losses == "sum" and reduction == "mean" else 0.0
     if size:
-        loss, others = (arrays[0], arrays[1:]) if has_losses else (None, arrays)
+        written = arrays if result.kind == "f" else list(map(as_bits, arrays))
+        loss, others = (written[0], written[1:]) if has_losses else (None, written)
         outputs = (loss, *operation.before, *others, *operation.after)
         bad_labels = np.zeros(1, np.int64) if check_labels else None
-        call = Call((x, _bits(y), weight), outputs, compute, out is not None, plain, aliased)
+        call = Call((x, as_bits(y), weight), outputs, compute, out is not None, plain, aliased)
         parameters = (*bounds, 1.0 / count, bad_labels, *focus)
         total = module.compute(operation, call, parameters, losses)
         if bad_labels is not None and bad_labels[0]:
@@ -111,7 +114,7 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         if losses == "sum":
             total /= count
     elif losses == "samples":
-        arrays[0].fill(np.nan)
+        write(as_bits(arrays[0]), np.nan)
     results = arrays if plain and not (has_losses and out is None) else as_given(out, arrays)
     if losses == "sum":
         results = [rounded(total, result), *results]
@@ -140,7 +143,7 @@ def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any
         count = math.prod(x.shape[:-1])
         return (np.nan if count else 0.0), count, result
     results = (None, *operation.before, *operation.after)
-    call = Call((x, _bits(y), None), results, compute, False, plain)
+    call = Call((x, as_bits(y), None), results, compute, False, plain)
     parameters = (*_bounds(1e-7, compute), 1.0, None)
     total = backend("elementwise").compute(operation, call, parameters, "sum")
     return total / outputs, size // outputs, result
@@ -151,14 +154,9 @@ def _arrays(
 ) -> tuple[Array, Array, np.dtype[Any], np.dtype[Any]]:
     """Return what was passed as arrays, the dtype to compute in and that of the results."""
     x_name, y_name = operation.family.arguments
-    x, y = as_array(scores, x_name), as_array(y_true, y_name)
+    x, y = as_elements(scores, x_name), as_elements(y_true, y_name)
     check_same_shape(x, x_name, y, y_name)
-    return x, y, *float_dtypes(x)
-
-
-def _bits(y: Array) -> Array:
-    """Bool has the layout of uint8: one kernel serves both."""
-    return y.view(np.uint8) if y.dtype.char == "?" else y
+    return as_bits(x), as_bits(y), *float_dtypes(x)
 
 
 def _bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any]:
@@ -177,5 +175,7 @@ def rounded(value: float, dtype: np.dtype[Any]) -> Any:
     # To ignore what happens on the way costs 0.5 us: only where something may happen.
     if dtype.itemsize == 8 or (dtype.itemsize == 4 and 1e-37 < value < 3e38):
         return dtype.type(value)
+    if dtype.kind == "V":
+        return scalar(value, dtype)
     with np.errstate(all="ignore"):
         return dtype.type(value)

@@ -6,11 +6,13 @@ Nothing here computes or writes: a call that gets past these functions cannot fa
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
 
 import numpy as np
+
+from ._bfloat16 import as_bits, bfloat16, is_bfloat16, numbers
 
 # The estimator imports it from here.
 from ._typing import Array as Array  # noqa: PLC0414
@@ -85,8 +87,16 @@ def check_flag(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
 
 
-def as_array(value: Any, name: str) -> Array:
-    """Return `value` as a real numeric array, without a copy where it is one already."""
+def as_elements(value: Any, name: str) -> Array:
+    """Return `value` as :func:`as_array` does, or as an array of bfloat16."""
+    return as_array(value, name, is_bfloat16)
+
+
+def as_array(value: Any, name: str, takes: Callable[[np.dtype[Any]], bool] | None = None) -> Array:
+    """Return `value` as a real numeric array, without a copy where it is one already.
+
+    Other dtypes are taken too where `takes` says so.
+    """
     if type(value) is np.ndarray:
         array = value
     elif isinstance(value, np.ma.MaskedArray):
@@ -98,6 +108,8 @@ def as_array(value: Any, name: str) -> Array:
         array = _convert(value, name)
     kind = array.dtype.kind
     if kind in "biu" or array.dtype.newbyteorder("=") in _FLOATS:
+        return array
+    if takes is not None and takes(array.dtype):
         return array
     raise TypeError(
         f"{name} has dtype {array.dtype}; fastbce takes bool, integers, float16, float32 and "
@@ -125,14 +137,20 @@ def _convert(value: Any, name: str) -> Array:
         raise
     except Exception as error:
         raise TypeError(
-            f"{name}: cannot turn {type(value).__name__} into a NumPy array ({error}); "
-            "pass a numeric array or a rectangular nested sequence"
+            f"{name}: cannot turn {type(value).__name__} into a NumPy array ({error}); pass "
+            + (
+                "its bits: t.view(torch.int16).numpy().view(fastbce.bfloat16)"
+                if "bfloat16" in str(error).lower()
+                else "a numeric array or a rectangular nested sequence"
+            )
         ) from error
 
 
 def float_dtypes(array: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Return (dtype to compute in, dtype of the result) for predictions, logits or inputs."""
     dtype = array.dtype
+    if dtype.kind == "V":
+        return _FLOATS[1], dtype
     if dtype.kind != "f":
         return _FLOATS[2], _FLOATS[2]
     if dtype.itemsize == 2:
@@ -154,11 +172,13 @@ def check_same_shape(a: Array, a_name: str, b: Array, b_name: str) -> None:
     )
 
 
-def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
+def check_weight(
+    weight: Any, shape: tuple[int, ...], read: Callable[[Any, str], Array] = as_array
+) -> Array | None:
     """Return sample weights broadcast to `shape` (a view), or None."""
     if weight is None:
         return None
-    array = as_array(weight, "sample_weight")
+    array = as_bits(read(weight, "sample_weight"))
     if array.shape != shape:
         try:
             array = np.broadcast_to(array, shape)
@@ -171,7 +191,8 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
                 f"{hint}"
             ) from None
     if array.size:
-        low, high = np.min(array), np.max(array)
+        values = numbers(array, np.float32) if array.dtype == bfloat16 else array
+        low, high = np.min(values), np.max(values)
         if not (low >= 0 and high < np.inf):
             raise ValueError(
                 f"sample_weight must be finite and not negative, got values in [{low}, {high}]"
@@ -220,6 +241,8 @@ def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
 
 def raise_first_bad_label(labels: Array) -> None:
     """Raise for the first label that is NaN or outside [0, 1]."""
+    if labels.dtype == bfloat16:
+        labels = numbers(labels, np.float32)
     rows = 1 + (1 << 16) // max(1, labels[:1].size) if labels.ndim else 1
     for start in range(0, len(labels) if labels.ndim else 1, rows):
         part = labels[start : start + rows] if labels.ndim else labels

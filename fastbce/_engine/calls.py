@@ -165,7 +165,7 @@ def _spaces(threads: int, dtype: Any) -> Array:
     return np.empty((threads, PLACES, SPACE + 2 * APART), dtype)
 
 
-NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16)}
+NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16, np.int16)}
 
 
 class Stores:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fastbce._bfloat16 import numbers, write
 from fastbce._operations import Operation
 from fastbce._typing import Array, Call
 
@@ -40,8 +41,8 @@ def sigmoid(call: Call) -> None:
 def sigmoid_backward(call: Call) -> None:
     """Write ``dvalues * output * (1 - output)``."""
     (dvalues, output), (out,) = call.inputs, call.outputs
-    s = output.astype(call.dtype)
-    _store(out, dvalues.astype(call.dtype) * s * (1 - s))
+    s = numbers(output, call.dtype)
+    _store(out, numbers(dvalues, call.dtype) * s * (1 - s))
 
 
 def softplus(call: Call) -> None:
@@ -61,7 +62,7 @@ def log_sigmoid(call: Call) -> None:
 def logit(call: Call) -> None:
     """Write ``log(p / (1 - p))``; the difference of two logarithms would cancel near 1/2."""
     (p,), (out,) = call.inputs, call.outputs
-    p = p.astype(call.dtype)
+    p = numbers(p, call.dtype)
     middle = np.abs(p - 0.5) <= 0.25
     _store(out, np.where(middle, 2 * np.arctanh(2 * p - 1), np.log(p) - np.log1p(-p)))
 
@@ -72,8 +73,8 @@ def clipped(
     """Write the clipped BCE and its gradient; return the sum of the losses if asked for."""
     (y_pred, y_true, weight), (loss, grad) = call.inputs, call.outputs
     dtype = call.dtype
-    c = np.clip(y_pred.astype(dtype), *bounds)
-    y = y_true.astype(dtype)
+    c = np.clip(numbers(y_pred, dtype), *bounds)
+    y = numbers(y_true, dtype)
     _check_labels(y, bad_labels)
     values = gradient = None
     if loss is not None or losses == "sum":
@@ -97,7 +98,7 @@ def logits(
     (z, y_true, weight), (loss, prob, grad, hess) = call.inputs, call.outputs
     dtype = call.dtype
     z, e = _softplus_terms(z, dtype)
-    y = y_true.astype(dtype)
+    y = numbers(y_true, dtype)
     _check_labels(y, bad_labels)
     positive = z >= 0
     wanted = loss is not None or losses == "sum"
@@ -160,17 +161,17 @@ def _focal(
 
 
 def _softplus_terms(logits: Any, dtype: np.dtype[Any]) -> tuple[Array, Array]:
-    z = logits.astype(dtype)
+    z = numbers(logits, dtype)
     return z, np.exp(-np.abs(z))
 
 
 def _store(out: Array | None, values: Any) -> None:
     if out is not None:
-        np.copyto(out, values, casting="same_kind")
+        write(out, values)
 
 
 def _weighted(values: Array, weight: Array | None) -> Array:
-    return values if weight is None else values * weight.astype(values.dtype)
+    return values if weight is None else values * numbers(weight, values.dtype)
 
 
 def _check_labels(labels: Array, bad_labels: Array | None) -> None:
