@@ -36,13 +36,12 @@ def numbers(array: Array, dtype: Any) -> Array:
     return array.astype(dtype)
 
 
-def write(target: Array, values: Any) -> None:
+def write(target: Array, values: Any, where: Any = True) -> None:
     """Write numbers to an array, rounded once to its dtype."""
     with np.errstate(all="ignore"):  # a number may be out of the dtype's range
         if target.dtype == bfloat16:
-            target["bfloat16"][...] = _rounded(np.asarray(values))
-        else:
-            np.copyto(target, values, casting="same_kind")
+            target, values = target["bfloat16"], _rounded(np.asarray(values))
+        np.copyto(target, values, casting="same_kind", where=where)
 
 
 def scalar(value: float, dtype: np.dtype[Any]) -> Any:

@@ -165,6 +165,11 @@ def judge(seed: int) -> tuple[str, str]:
 def judge_numbers(case: Draw, exact: Fit, outcome: Outcome, about: str) -> tuple[str, str]:
     hc0 = case.options["cov_type"] == "HC0"
     if not exact.converged:
+        # Newton's method without a way back may end where all is flat, from 0 or from anywhere.
+        exact = maximum_likelihood(
+            case.X, case.y, case.weight, intercept=case.intercept, start=outcome.right.params
+        )
+    if not exact.converged:
         dependent = rank(case.X, intercept=case.intercept) < len(exact.params)
         if not dependent and case.X.shape[0] * len(exact.params) ** 2 < 100_000:
             arguments = (case.X, case.y, case.weight)

@@ -41,12 +41,15 @@ def power_point(x: Any, n: Any, wrong: Any, log_d: Any, gamma: Any) -> Any:
 
 
 @point
-def focus_point(x: Any, y: Any, e: Any, log_d: Any, focus: Any) -> Any:
-    """Return alpha_t u^gamma, and r; `e` is exp(-|x|) and `log_d` is log(1 + e)."""
+def focus_point(x: Any, a: Any, b: Any, e: Any, log_d: Any, focus: Any) -> Any:
+    """Return alpha_t u^gamma, and r.
+
+    `a` and `b` are the label and one less it, `e` is exp(-|x|) and `log_d` is log(1 + e).
+    """
     one = like(x, 1)
-    wrong, right = (one - y, y) if x >= 0 else (y, one - y)
+    wrong, right = (b, a) if x >= 0 else (a, b)
     n = fma(e, right, wrong)
-    share = fma(y, like(x, focus[0]), (one - y) * like(x, focus[1]))
+    share = fma(a, like(x, focus[0]), b * like(x, focus[1]))
     ratio = (one if wrong == 0 else e / n) / (one + e)
     return power_point(x, n, wrong, log_d, like(x, focus[2])) * share, ratio
 
@@ -58,16 +61,19 @@ def focal_loss_point(loss: Any, factor: Any) -> Any:
 
 
 @point
-def focal_slope_point(slope: Any, pull: Any, y: Any, gamma: Any) -> Any:
-    """Return the sum that the factor multiplies in the gradient; `pull` is loss times r."""
-    return fma(like(y, gamma) * fma(like(y, -2), y, like(y, 1)), pull, slope)
+def focal_slope_point(slope: Any, pull: Any, side: Any, gamma: Any) -> Any:
+    """Return the sum that the factor multiplies in the gradient.
+
+    `pull` is the loss times r, and `side` is 1 - 2 y.
+    """
+    return fma(like(side, gamma) * side, pull, slope)
 
 
 @point
 def focal_curvature_point(
-    curvature: Any, slope: Any, pull: Any, ratio: Any, tilt: Any, y: Any, gamma: Any
+    curvature: Any, slope: Any, pull: Any, ratio: Any, tilt: Any, side: Any, gamma: Any
 ) -> Any:
     """Return the sum that the factor multiplies in the Hessian; `tilt` is 1 - 2 p."""
-    side = fma(like(y, -2), y, like(y, 1))
-    turn = fma(like(y, gamma - 1) * side, ratio, tilt)
-    return fma(like(y, gamma) * side, fma(like(y, 2) * slope, ratio, pull * turn), curvature)
+    turn = fma(like(side, gamma - 1) * side, ratio, tilt)
+    outer = fma(like(side, 2) * slope, ratio, pull * turn)
+    return fma(like(side, gamma) * side, outer, curvature)

@@ -3,7 +3,8 @@
 It is the oracle that the kernels are tested against, so it stays obvious rather than fast. A
 family's function gets the arrays of a call, its parameters and what becomes of the losses: "sum"
 returns their sum as float64, "samples" writes means over the last axis, "none" each of them.
-``bad_labels[0]`` becomes 1 where a label is NaN or outside [0, 1].
+``bad_labels[0]`` becomes 1 where a label is NaN or outside [0, 1], and ``bad_scores[0]`` where a
+probability is.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastbce._bfloat16 import numbers, write
+from fastbce._bfloat16 import bfloat16, numbers, write
 from fastbce._operations import Operation
 from fastbce._typing import Array, Call
 
@@ -68,19 +69,41 @@ def logit(call: Call) -> None:
 
 
 def clipped(
-    call: Call, bounds: tuple[Any, Any], scale: float, bad_labels: Array | None, losses: str
+    call: Call,
+    bounds: tuple[Any, Any],
+    scale: float,
+    bad_labels: Array | None,
+    bad_scores: Array | None,
+    rules: tuple[Any, Any, Any, Any],
+    pos_weight: Array | None,
+    losses: str,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if asked for."""
-    (y_pred, y_true, weight), (loss, grad) = call.inputs, call.outputs
+    (y_pred, y_true, weight, mask), (loss, grad) = call.inputs, call.outputs
+    ignore, smoothing, flat, floor = rules
     dtype = call.dtype
-    c = np.clip(numbers(y_pred, dtype), *bounds)
+    p = numbers(y_pred, dtype)
+    c = np.clip(p, *bounds)
+    kept = _kept(y_true, weight, mask, ignore)
     y = numbers(y_true, dtype)
-    _check_labels(y, bad_labels)
+    _check_unit(y, kept, bad_labels)
+    _check_unit(p, kept, bad_scores)
+    a, b = _sides(y, smoothing, pos_weight)
     values = gradient = None
     if loss is not None or losses == "sum":
-        values = _weighted(-(y * np.log(c) + (1 - y) * np.log1p(-c)), weight)
+        positive, negative = -np.log(c), -np.log1p(-c)
+        if floor is not None:
+            positive, negative = np.minimum(positive, 100), np.minimum(negative, 100)
+        values = _weighted(a * positive + b * negative, weight, kept)
     if grad is not None:
-        gradient = _weighted((c - y) / (c * (1 - c)), weight) * dtype.type(scale)
+        numerator = c - a if pos_weight is None else b * c - a * (1 - c)
+        denominator = c * (1 - c)
+        if floor is not None:
+            denominator = np.maximum(denominator, dtype.type(floor))
+        slope = numerator / denominator
+        if flat is not None:
+            slope = np.where((p < bounds[0]) | (p > bounds[1]), 0, slope)
+        gradient = _weighted(slope, weight, kept) * dtype.type(scale)
     # Outputs are written last: one of them may be the array of an input.
     total = _emit(values, loss, losses)
     _store(grad, gradient)
@@ -91,37 +114,42 @@ def logits(
     call: Call,
     scale: float,
     bad_labels: Array | None,
-    focus: tuple[float, float, float] | None,
+    rules: tuple[Any, Any, Any],
+    pos_weight: Array | None,
     losses: str,
 ) -> float | None:
     """Write the BCE of logits, probabilities, gradient and Hessian; return the sum if asked for."""
-    (z, y_true, weight), (loss, prob, grad, hess) = call.inputs, call.outputs
+    (z, y_true, weight, mask), (loss, prob, grad, hess) = call.inputs, call.outputs
     dtype = call.dtype
     z, e = _softplus_terms(z, dtype)
+    ignore, smoothing, focus = rules
+    kept = _kept(y_true, weight, mask, ignore)
     y = numbers(y_true, dtype)
-    _check_labels(y, bad_labels)
+    _check_unit(y, kept, bad_labels)
+    a, b = _sides(y, smoothing, pos_weight)
     positive = z >= 0
     wanted = loss is not None or losses == "sum"
     values = probabilities = gradient = hessian = None
     if wanted or focus is not None:
-        # |z| times the label's share on the wrong side: no two terms cancel, and a right
+        # |z| times what the label weighs on the wrong side: no two terms cancel, and a right
         # label at +-inf costs 0 rather than inf - inf.
-        wrong = np.where(positive, 1 - y, y)
-        values = np.where(wrong == 0, 0, np.abs(z) * wrong) + np.log1p(e)
+        wrong = np.where(positive, b, a)
+        linear = np.where(wrong == 0, 0, np.abs(z) * wrong)
+        values = linear + _of_both(np.log1p(e), a, b, pos_weight)
     if prob is not None:
         probabilities = np.where(positive, 1, e) / (1 + e)
     if grad is not None:
-        share = (1 - y) * np.where(positive, 1, e) - y * np.where(positive, e, 1)
+        share = b * np.where(positive, 1, e) - a * np.where(positive, e, 1)
         gradient = share / (1 + e)
     if hess is not None:
-        hessian = e / (1 + e) ** 2
+        hessian = _of_both(e / (1 + e) ** 2, a, b, pos_weight)
     if focus is not None:
-        values, gradient, hessian = _focal(z, e, y, focus, (values, gradient, hessian))
-    values = _weighted(values, weight) if wanted else None
+        values, gradient, hessian = _focal(z, e, (a, b), focus, (values, gradient, hessian))
+    values = _weighted(values, weight, kept) if wanted else None
     if gradient is not None:
-        gradient = _weighted(gradient, weight) * dtype.type(scale)
+        gradient = _weighted(gradient, weight, kept) * dtype.type(scale)
     if hessian is not None:
-        hessian = _weighted(hessian, weight) * dtype.type(scale)
+        hessian = _weighted(hessian, weight, kept) * dtype.type(scale)
     # Outputs are written last: one of them may be the array of an input.
     total = _emit(values, loss, losses)
     _store(prob, probabilities)
@@ -133,7 +161,7 @@ def logits(
 def _focal(
     z: Array,
     e: Array,
-    y: Array,
+    sides: tuple[Array, Array],
     focus: tuple[float, float, float],
     plain: tuple[Any, Array | None, Array | None],
 ) -> tuple[Array, Array | None, Array | None]:
@@ -142,22 +170,45 @@ def _focal(
     The derivatives of ``alpha_t u^gamma loss`` with ``u = 1 - p_t`` and ``r = p (1 - p) / u``.
     """
     loss, slope, curvature = plain
-    one, zero, gamma = (z.dtype.type(value) for value in focus)
+    (a, b), (one, zero, gamma) = sides, (z.dtype.type(value) for value in focus)
     positive = z >= 0
-    wrong, right = np.where(positive, 1 - y, y), np.where(positive, y, 1 - y)
+    wrong, right = np.where(positive, b, a), np.where(positive, a, b)
     n = wrong + e * right
-    factor = (y * one + (1 - y) * zero) * (n / (1 + e)) ** gamma
+    factor = (a * one + b * zero) * (n / (1 + e)) ** gamma
     value = np.where(factor == 0, 0, factor * loss)
     if slope is None:
         return value, None, None
     ratio = np.where(wrong == 0, 1, e / n) / (1 + e)
     pull = np.where(ratio == 0, 0, ratio * loss)
-    side = 1 - 2 * y
     if curvature is not None:
         tilt = np.where(positive, e - 1, 1 - e) / (1 + e)
-        turn = 2 * slope * ratio + pull * ((gamma - 1) * side * ratio + tilt)
-        curvature = factor * (curvature + gamma * side * turn)
-    return value, factor * (slope + gamma * side * pull), curvature
+        turn = 2 * slope * ratio + pull * ((gamma - 1) * (b - a) * ratio + tilt)
+        curvature = factor * (curvature + gamma * (b - a) * turn)
+    return value, factor * (slope + gamma * (b - a) * pull), curvature
+
+
+def _kept(y_true: Array, weight: Array | None, mask: Array | None, ignore: Any) -> Array | None:
+    """Return which elements count; None is all."""
+    tests = [] if ignore is None else [_readable(y_true) != ignore]
+    tests += [_readable(given) != 0 for given in (weight, mask) if given is not None]
+    return np.logical_and.reduce(tests) if tests else None
+
+
+def _readable(array: Array) -> Array:
+    """Return an array that NumPy can compare with numbers."""
+    return numbers(array, np.float32) if array.dtype == bfloat16 else array
+
+
+def _sides(y: Array, smoothing: float | None, pos_weight: Array | None) -> tuple[Array, Array]:
+    """Return what the labels weigh on the positive side and on the negative one."""
+    a, b = y, 1 - y
+    if smoothing is not None:
+        a, b = (side * (1 - smoothing) + smoothing / 2 for side in (a, b))
+    return (a if pos_weight is None else a * pos_weight), b
+
+
+def _of_both(values: Array, a: Array, b: Array, pos_weight: Array | None) -> Array:
+    return values if pos_weight is None else values * (a + b)
 
 
 def _softplus_terms(logits: Any, dtype: np.dtype[Any]) -> tuple[Array, Array]:
@@ -170,13 +221,16 @@ def _store(out: Array | None, values: Any) -> None:
         write(out, values)
 
 
-def _weighted(values: Array, weight: Array | None) -> Array:
-    return values if weight is None else values * numbers(weight, values.dtype)
+def _weighted(values: Array, weight: Array | None, kept: Array | None) -> Array:
+    if weight is not None:
+        values = values * numbers(weight, values.dtype)
+    return values if kept is None else np.where(kept, values, 0)
 
 
-def _check_labels(labels: Array, bad_labels: Array | None) -> None:
-    if bad_labels is not None:
-        bad_labels[0] |= not np.all((labels >= 0) & (labels <= 1))
+def _check_unit(values: Array, kept: Array | None, bad: Array | None) -> None:
+    if bad is not None:
+        outside = ~((values >= 0) & (values <= 1))
+        bad[0] |= np.any(outside if kept is None else outside & kept)
 
 
 def _emit(values: Array | None, loss: Array | None, losses: str) -> float | None:

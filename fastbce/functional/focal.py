@@ -17,7 +17,11 @@ def focal_loss(
     alpha: float = 0.25,
     gamma: float = 2.0,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -39,11 +43,19 @@ def focal_loss(
     gamma : float, default 2.0
         The exponent, 0 or more: how much less an element counts whose label is likely already.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -64,7 +76,8 @@ def focal_loss(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    options = (sample_weight, None, 0.0, reduction, check_labels, (alpha, gamma))
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss", logits, y_true, options, out)
 
 
@@ -75,7 +88,11 @@ def focal_gradient(
     alpha: float = 0.25,
     gamma: float = 2.0,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -94,11 +111,19 @@ def focal_gradient(
     gamma : float, default 2.0
         The exponent, 0 or more: how much less an element counts whose label is likely already.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -119,7 +144,8 @@ def focal_gradient(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    options = (sample_weight, None, 0.0, reduction, check_labels, (alpha, gamma))
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_gradient", logits, y_true, options, out)
 
 
@@ -130,7 +156,11 @@ def focal_loss_gradient(
     alpha: float = 0.25,
     gamma: float = 2.0,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -149,11 +179,19 @@ def focal_loss_gradient(
     gamma : float, default 2.0
         The exponent, 0 or more: how much less an element counts whose label is likely already.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -176,7 +214,8 @@ def focal_loss_gradient(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    options = (sample_weight, None, 0.0, reduction, check_labels, (alpha, gamma))
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss_gradient", logits, y_true, options, out)
 
 
@@ -187,7 +226,11 @@ def focal_gradient_hessian(
     alpha: float = 0.25,
     gamma: float = 2.0,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -207,11 +250,19 @@ def focal_gradient_hessian(
     gamma : float, default 2.0
         The exponent, 0 or more: how much less an element counts whose label is likely already.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays (gradient, Hessian); None in a place allocates that one.
 
@@ -234,7 +285,8 @@ def focal_gradient_hessian(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    options = (sample_weight, None, 0.0, reduction, check_labels, (alpha, gamma))
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_gradient_hessian", logits, y_true, options, out)
 
 
@@ -245,7 +297,11 @@ def focal_loss_gradient_hessian(
     alpha: float = 0.25,
     gamma: float = 2.0,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -264,11 +320,19 @@ def focal_loss_gradient_hessian(
     gamma : float, default 2.0
         The exponent, 0 or more: how much less an element counts whose label is likely already.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned; None in a place allocates
         that one.
@@ -294,5 +358,6 @@ def focal_loss_gradient_hessian(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    options = (sample_weight, None, 0.0, reduction, check_labels, (alpha, gamma))
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss_gradient_hessian", logits, y_true, options, out)
