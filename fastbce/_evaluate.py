@@ -127,9 +127,9 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         write(as_bits(arrays[0]), np.nan, rows)
     results = arrays if plain and not (has_losses and out is None) else as_given(out, arrays)
     if losses == "sum":
-        if reduction == "mean":
-            total = total / count if count else np.nan
-        results = [rounded(total, result), *results]
+        results = [rounded(total / count if count else np.nan, result), *results]
+    if given.counts is not None:
+        results = [*results, given.metrics()]
     return results[0] if len(results) == 1 else tuple(results)
 
 
@@ -227,16 +227,16 @@ def _rules(
     """Return the bounds, if the family clips, and what else the kernels go by.
 
     That is the ignored label and the smoothing; then whether the gradient is 0 beyond the bounds,
-    and its least denominator, or what makes the loss a focal one.
+    and its least denominator, or what makes the loss a focal one; and where to count.
     """
     rules = (given.ignore, given.smoothing)
     if not operation.family.clips:
-        return None, (*rules, None if own is None else check_focus(*own))
+        return None, (*rules, None if own is None else check_focus(*own), given.counts)
     bounds = clip_bounds(own if type(own) is float else as_number(own, "eps"), dtype, result)
     if given.gradient == "torch":
         floor = FLOOR_16 if result == np.float16 else FLOOR
-        return (dtype.type(0), dtype.type(1)), (*rules, None, floor)
-    return bounds, (*rules, True if given.gradient == "zero" else None, None)
+        return (dtype.type(0), dtype.type(1)), (*rules, None, floor, given.counts)
+    return bounds, (*rules, True if given.gradient == "zero" else None, None, given.counts)
 
 
 def rounded(value: float, dtype: np.dtype[Any]) -> Any:

@@ -7,13 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ._bfloat16 import as_bits, bfloat16, numbers
-from ._inputs import as_array, as_elements, as_number, broadcast, check_choice, describe
+from ._inputs import as_array, as_elements, as_number, broadcast, check_choice, check_flag, describe
 from ._typing import Array
 
 DIVISORS = ("elements", "weights", "kept")
 GRADIENTS = ("reference", "zero", "torch")
 # PyTorch's least p (1 - p), and the least whose reciprocal float16 has.
 FLOOR, FLOOR_16 = 1e-12, 2.0**-15
+
+
+# A row for each thread that may take part, of three counts and room up to the next cache lines.
+COUNTS = (64, 16)
+
+
+class Metrics(NamedTuple):
+    """What ``metrics=True`` adds to the results of a loss."""
+
+    accuracy: float
+    """Share of the elements whose score is on their label's side: above 1/2 where the label is."""
+    clipped: int
+    """How many probabilities were clipped; 0 where the scores are logits."""
 
 
 class Given(NamedTuple):
@@ -28,6 +41,13 @@ class Given(NamedTuple):
     """``pos_weight``: one number, or one for each place of the last axis."""
     gradient: str = "reference"
     divisor: str = "elements"
+    counts: Array | None = None
+    """Where to count for `metrics`."""
+
+    def metrics(self) -> Metrics:
+        """Return what was counted."""
+        counted, right, clipped = np.sum(self.counts, axis=0)[:3].tolist()
+        return Metrics(right / counted if counted else np.nan, clipped)
 
     def kept(self, y: Array) -> Array | None:
         """Return which elements are not ignored; None is all."""
@@ -43,7 +63,7 @@ NOTHING_GIVEN = Given()
 
 def are_default(options: tuple[Any, ...]) -> bool:
     """Tell whether none of the options is given: in a fraction of the time that checks take."""
-    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics = options
     return (
         mask is None
         and ignore_index is None
@@ -52,12 +72,14 @@ def are_default(options: tuple[Any, ...]) -> bool:
         and type(label_smoothing) is float
         and label_smoothing == 0.0
         and gradient == "reference"
+        and metrics is False
     )
 
 
 def check_options(options: tuple[Any, ...], x: Array, y: Array, dtype: np.dtype[Any]) -> Given:
     """Return the options as given for scores and labels of these arrays, computed in `dtype`."""
-    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics = options
+    check_flag(metrics, "metrics")
     if divisor is None:
         divisor = "elements" if mask is None and ignore_index is None else "kept"
     check_choice(divisor, DIVISORS, "unknown divisor")
@@ -69,6 +91,7 @@ def check_options(options: tuple[Any, ...], x: Array, y: Array, dtype: np.dtype[
         None if pos_weight is None else _checked_pos_weight(pos_weight, x.shape, dtype),
         gradient,
         divisor,
+        np.zeros(COUNTS, np.int64) if metrics else None,
     )
 
 

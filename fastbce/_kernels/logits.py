@@ -12,6 +12,7 @@ from .labels import (
     both_sides_point,
     check_unit,
     column_of,
+    count,
     kept_point,
     most_of,
     only_point,
@@ -122,6 +123,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     z, y, w, mask, loss, prob, grad, hess = arrays
     scale, bad_labels, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
+    count(z, y, w, mask, rules[0], None, rules[3], thread)
     step = step_of(spaces, most_of(pos, z.size))
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
@@ -130,7 +132,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         curvatures = stage(hess, spaces, thread, 2, s, e)
         shares = stage(prob, spaces, thread, 3, s, e)
         column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:2])
         wanted = (values, shares, slopes, curvatures)
         logits_block(z[s:e], y[s:e], *given, *wanted, scale, None, None, rules[2])
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
@@ -195,8 +197,9 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
+        count(z[s:e], *given, rules[0], None, rules[3], thread)
         place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], *given, pos, rules, rules[2], results, scale, place, mine)
+        logits_strip(z[s:e], *given, pos, rules[:2], rules[2], results, scale, place, mine)
         partials[(first + s) // span] += tree_sum(mine[0])
     fence(spaces)
 

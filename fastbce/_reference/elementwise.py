@@ -74,13 +74,13 @@ def clipped(
     scale: float,
     bad_labels: Array | None,
     bad_scores: Array | None,
-    rules: tuple[Any, Any, Any, Any],
+    rules: tuple[Any, Any, Any, Any, Any],
     pos_weight: Array | None,
     losses: str,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if asked for."""
     (y_pred, y_true, weight, mask), (loss, grad) = call.inputs, call.outputs
-    ignore, smoothing, flat, floor = rules
+    ignore, smoothing, flat, floor, counts = rules
     dtype = call.dtype
     p = numbers(y_pred, dtype)
     c = np.clip(p, *bounds)
@@ -88,6 +88,7 @@ def clipped(
     y = numbers(y_true, dtype)
     _check_unit(y, kept, bad_labels)
     _check_unit(p, kept, bad_scores)
+    _count(p, y, kept, counts, bounds)
     a, b = _sides(y, smoothing, pos_weight)
     values = gradient = None
     if loss is not None or losses == "sum":
@@ -114,7 +115,7 @@ def logits(
     call: Call,
     scale: float,
     bad_labels: Array | None,
-    rules: tuple[Any, Any, Any],
+    rules: tuple[Any, Any, Any, Any],
     pos_weight: Array | None,
     losses: str,
 ) -> float | None:
@@ -122,10 +123,11 @@ def logits(
     (z, y_true, weight, mask), (loss, prob, grad, hess) = call.inputs, call.outputs
     dtype = call.dtype
     z, e = _softplus_terms(z, dtype)
-    ignore, smoothing, focus = rules
+    ignore, smoothing, focus, counts = rules
     kept = _kept(y_true, weight, mask, ignore)
     y = numbers(y_true, dtype)
     _check_unit(y, kept, bad_labels)
+    _count(z, y, kept, counts)
     a, b = _sides(y, smoothing, pos_weight)
     positive = z >= 0
     wanted = loss is not None or losses == "sum"
@@ -231,6 +233,24 @@ def _check_unit(values: Array, kept: Array | None, bad: Array | None) -> None:
     if bad is not None:
         outside = ~((values >= 0) & (values <= 1))
         bad[0] |= np.any(outside if kept is None else outside & kept)
+
+
+def _count(
+    x: Array,
+    y: Array,
+    kept: Array | None,
+    counts: Array | None,
+    bounds: tuple[Any, Any] | None = None,
+) -> None:
+    """Add what counts, what is on its label's side, and what is beyond the bounds."""
+    if counts is None:
+        return
+    middle = 0 if bounds is None else 0.5
+    right = ((x > middle) & (y > 0.5)) | ((x <= middle) & (y <= 0.5))
+    clipped = np.zeros(x.shape, bool) if bounds is None else (x < bounds[0]) | (x > bounds[1])
+    every = np.ones(x.shape, bool) if kept is None else kept
+    for place, found in enumerate((every, right & every, clipped & every)):
+        counts[0, place] += np.count_nonzero(found)
 
 
 def _emit(values: Array | None, loss: Array | None, losses: str) -> float | None:

@@ -44,6 +44,12 @@ check_labels : bool, default False
     Whether to look, in the same pass, for labels that are NaN or outside [0, 1], and for
     probabilities that are: 3.0 is a logit by mistake. Labels that are bool or integers are looked
     at always.
+metrics : bool, default False
+    Whether to return, after everything else, a tuple ``Metrics(accuracy, clipped)`` that is counted
+    in the same pass: the share of the elements whose score is on their label's side (a probability
+    above 1/2, or a logit above 0, where the label is above 1/2; NaN is on neither), and the number
+    of probabilities that were clipped (0 for logits). What is ignored is not counted; sample
+    weights other than 0 do not matter.
 
 Errors of the losses
 --------------------

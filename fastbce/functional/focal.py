@@ -23,6 +23,7 @@ def focal_loss(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Focal loss of logits.
@@ -56,6 +57,8 @@ def focal_loss(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -63,7 +66,8 @@ def focal_loss(
     -------
     loss : scalar or ndarray
         A scalar of the result's dtype for "mean" and "sum".
-
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -76,7 +80,7 @@ def focal_loss(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss", logits, y_true, options, out)
 
@@ -144,7 +148,7 @@ def focal_gradient(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_gradient", logits, y_true, options, out)
 
@@ -162,6 +166,7 @@ def focal_loss_gradient(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Focal loss of logits and its gradient, in one pass.
@@ -192,6 +197,8 @@ def focal_loss_gradient(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -201,7 +208,8 @@ def focal_loss_gradient(
         A scalar of the result's dtype for "mean" and "sum".
     gradient : ndarray
         Of the reduced loss, with respect to the logits; the shape of the input.
-
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -214,7 +222,7 @@ def focal_loss_gradient(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss_gradient", logits, y_true, options, out)
 
@@ -285,7 +293,7 @@ def focal_gradient_hessian(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_gradient_hessian", logits, y_true, options, out)
 
@@ -303,6 +311,7 @@ def focal_loss_gradient_hessian(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Focal loss of logits, its gradient and diagonal Hessian, in one pass.
@@ -333,6 +342,8 @@ def focal_loss_gradient_hessian(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned; None in a place allocates
         that one.
@@ -345,7 +356,8 @@ def focal_loss_gradient_hessian(
         Of the reduced loss, with respect to the logits; the shape of the input.
     hessian : ndarray
         Second derivatives of the reduced loss; they may be negative.
-
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -358,6 +370,6 @@ def focal_loss_gradient_hessian(
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
-    more = (mask, ignore_index, None, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
     return evaluate("focal_loss_gradient_hessian", logits, y_true, options, out)

@@ -132,7 +132,8 @@ def test_options(case: object) -> None:
     if row.is_loss:
         options = ["sample_weight", "mask", "ignore_index", "pos_weight", "label_smoothing"]
         options += ["eps", "gradient"] if row.kind == "clipped" else []
-        options += ["reduction", "divisor", "check_labels", "out"]
+        options += ["reduction", "divisor", "check_labels"]
+        options += ["metrics", "out"] if "loss" in row.results else ["out"]
         if row.kind == "focal":
             options.remove("pos_weight")
             options = ["alpha", "gamma", *options]
