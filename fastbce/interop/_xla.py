@@ -82,6 +82,8 @@ def _sigmoid(array: Any, dtype: Any) -> Any:
 
 def _loss(array: Any, dtype: Any, *, gradient: bool) -> Any:
     """Mean losses of rows, as many as there are losses, and the gradients of these means."""
+    absent = (None, None)  # weights and a mask
+    plain = (None, (None, None), None)  # nothing to note in, no rules for labels, no pos_weight
 
     @njit(error_model="numpy")
     def run(arguments, results):
@@ -89,7 +91,7 @@ def _loss(array: Any, dtype: Any, *, gradient: bool) -> Any:
         slopes = array(results[1]) if gradient else None
         spaces = np.empty((0, PLACES, SPACE + 2 * APART), dtype)
         if loss.size == z.size:
-            logits_run(0, 0, (z, y, None, loss, None, slopes, None), (1.0, None, spaces))
+            logits_run(0, 0, (z, y, *absent, loss, None, slopes, None), (1.0, *plain, spaces))
             return
         columns = z.size // loss.size
         work, lanes, total = np.empty((1, 2, LANES), dtype), np.empty((1, LANES)), np.empty(1)
@@ -100,8 +102,8 @@ def _loss(array: Any, dtype: Any, *, gradient: bool) -> Any:
             logits_sum_run(
                 0,
                 0,
-                (z[s:e], y[s:e], None, None, None, part, None),
-                (1.0 / columns, None, spaces, total, columns, work, lanes),
+                (z[s:e], y[s:e], *absent, None, None, part, None),
+                (1.0 / columns, *plain, spaces, total, columns, work, lanes),
             )
             loss[row] = total[0] / columns
 
