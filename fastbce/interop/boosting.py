@@ -14,13 +14,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastbce._inputs import as_array, check_choice, check_same_shape, check_weight, describe
+from fastbce._inputs import (
+    as_array,
+    as_number,
+    check_choice,
+    check_same_shape,
+    check_weight,
+    describe,
+)
 from fastbce._typing import Array
-from fastbce.functional import bce_with_logits_gradient_hessian, sigmoid
+from fastbce.functional import (
+    bce_with_logits_gradient_hessian,
+    focal_gradient_hessian,
+    sigmoid,
+)
 
 __all__ = ["Objective", "Probabilities", "init_score", "objective"]
 
-LOSSES = ("logistic",)
+# The losses, each with its options and their defaults; None has to be given.
+LOSSES: dict[str, dict[str, float | None]] = {
+    "logistic": {},
+    "weighted": {"pos_weight": None},
+    "focal": {"alpha": 0.25, "gamma": 2.0, "min_hessian": 1e-16},
+}
 FRAMEWORKS = ("xgboost", "lightgbm")
 
 
@@ -30,6 +46,7 @@ class Objective:
 
     loss: str
     framework: str
+    options: tuple[tuple[str, float], ...] = ()
 
     def __call__(self, first: Any, second: Any, sample_weight: Any = None) -> tuple[Array, Array]:
         """Return the gradient and the Hessian of the loss with respect to each score.
@@ -62,22 +79,44 @@ class Objective:
                 f"{self.framework} passed scores of shape {np.shape(scores)}: the {self.loss} loss "
                 "has one score a sample, so train one model for each class"
             )
-        gradient, hessian = bce_with_logits_gradient_hessian(
-            scores, labels, sample_weight=weight, reduction="sum", check_labels=True
+        options: dict[str, Any] = dict(self.options)
+        least = options.pop("min_hessian", None)
+        function = (
+            focal_gradient_hessian if self.loss == "focal" else bce_with_logits_gradient_hessian
         )
+        gradient, hessian = function(
+            scores,
+            labels,
+            sample_weight=weight,
+            reduction="sum",
+            check_labels=True,
+            # What both frameworks keep, whatever the scores are.
+            out=(np.empty(len(scores), np.float32), np.empty(len(scores), np.float32)),
+            **options,
+        )
+        if least is not None:
+            np.maximum(hessian, np.float32(least), out=hessian)
         return gradient, hessian
 
 
-def objective(loss: str, framework: str) -> Objective:
+def objective(loss: str, framework: str, **options: float) -> Objective:
     """Return an objective for gradient boosting.
 
     Parameters
     ----------
-    loss : {"logistic"}
-        Binary cross-entropy of the scores, as XGBoost's ``binary:logistic`` and LightGBM's
-        ``binary``.
+    loss : {"logistic", "weighted", "focal"}
+        The cross-entropy of the scores, as XGBoost's ``binary:logistic`` and LightGBM's ``binary``;
+        the same with label 1 counted `pos_weight` times, as their ``scale_pos_weight``; or the
+        focal loss, see :func:`fastbce.focal_loss`.
     framework : {"xgboost", "lightgbm"}
         What it is for.
+    pos_weight : float
+        Of "weighted": finite and not negative.
+    alpha, gamma : float, default 0.25 and 2.0
+        Of "focal".
+    min_hessian : float, default 1e-16
+        Of "focal", whose Hessian is negative where a label is unlikely: less than this is replaced
+        by it, since the frameworks divide by sums of it.
 
     Returns
     -------
@@ -89,12 +128,26 @@ def objective(loss: str, framework: str) -> Objective:
 
     Raises
     ------
-    ValueError
-        If a name is unknown.
+    TypeError, ValueError
+        If a name is unknown, or an option is missing, of another loss or cannot be used.
     """
-    check_choice(loss, LOSSES, "unknown loss")
+    check_choice(loss, tuple(LOSSES), "unknown loss")
     check_choice(framework, FRAMEWORKS, "unknown framework")
-    return Objective(loss, framework)
+    known = LOSSES[loss]
+    for name in options.keys() - known.keys():
+        has = f"has {', '.join(known)}" if known else "has none"
+        raise TypeError(f"{name} is no option of the {loss} loss, which {has}")
+    values: dict[str, Any] = {**known, **options}
+    for name, value in values.items():
+        if value is None:
+            raise TypeError(f"{name} is missing: the {loss} loss needs it")
+        values[name] = as_number(value, name)
+    least = values.get("min_hessian", 0.0)
+    if not 0.0 <= least < math.inf:
+        raise ValueError(f"min_hessian must be finite and not negative, got {least!r}")
+    found = Objective(loss, framework, tuple(values.items()))
+    found(np.zeros(1), np.zeros(1))  # what cannot be used is an error now, not in the first round
+    return found
 
 
 def init_score(y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
