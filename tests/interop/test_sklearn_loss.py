@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -14,10 +15,11 @@ import pytest
 import fastbce
 
 ensemble = pytest.importorskip("sklearn.ensemble", reason="a loss for scikit-learn")
+base = pytest.importorskip("sklearn.base", reason="a loss for scikit-learn")
 datasets = pytest.importorskip("sklearn.datasets", reason="real data to train on")
 threadpoolctl = pytest.importorskip("threadpoolctl", reason="scikit-learn needs it")
 
-from fastbce.interop.sklearn import HalfBinomialLoss
+from fastbce.interop.sklearn import FocalLoss, HalfBinomialLoss
 
 PLUGIN = """
 import sklearn._loss.loss as losses
@@ -79,17 +81,59 @@ def test_results_go_where_they_are_asked_for(rng: np.random.Generator) -> None:
 
 
 def test_one_thread_means_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    import fastbce.interop.sklearn as module
-
     seen: list[int] = []
 
-    def spy(*args: Any, out: Any, **options: Any) -> Any:
+    def spy(*args: Any, **options: Any) -> None:
         seen.append(fastbce.get_num_threads())
-        return out[0]
 
-    monkeypatch.setattr(module, "bce_with_logits_gradient", spy)
+    monkeypatch.setattr(fastbce.functional, "bce_with_logits_gradient", spy)
     monkeypatch.setattr(fastbce._threads, "_num_threads", 3)
     z = np.zeros(4)
     for threads in (1, 2):
         HalfBinomialLoss().gradient(z, z, n_threads=threads)
     assert seen == [1, 3]
+
+
+def test_focal_values(rng: np.random.Generator) -> None:
+    z, y = rng.normal(size=100) * 3, rng.integers(0, 2, 100).astype(np.float64)
+    w = rng.normal(size=100)  # scikit-learn takes negative weights
+    focal = pickle.loads(pickle.dumps(FocalLoss(alpha=0.4, gamma=1.5, min_hessian=0.0)))
+    options = {"alpha": 0.4, "gamma": 1.5, "reduction": "none"}
+    expected, slope, curvature = fastbce.focal_loss_gradient_hessian(z, y, **options)
+    assert (curvature < 0).any()
+    for out, wanted in (
+        (focal.loss(y, z, w), expected * w),
+        (focal.gradient(y, z, w), slope * w),
+        *zip(focal.loss_gradient(y, z), (expected, slope), strict=True),
+        *zip(focal.gradient_hessian(y, z), (slope, np.maximum(curvature, 0)), strict=True),
+    ):
+        np.testing.assert_allclose(out, wanted, rtol=1e-14)
+
+
+def test_focal_trees() -> None:
+    X, y = datasets.load_breast_cancer(return_X_y=True)
+    options = {"max_iter": 10, "random_state": 0, "early_stopping": False}
+    trees = ensemble.HistGradientBoostingClassifier
+    with threadpoolctl.threadpool_limits(1):
+        plain = trees(**options).fit(X, y).predict_proba(X)
+        same = trees(loss=FocalLoss(alpha=-1.0, gamma=0.0), **options).fit(X, y).predict_proba(X)
+        model = base.clone(trees(loss=FocalLoss(), **options)).fit(X, y)
+        right = model.score(X, y)
+    np.testing.assert_allclose(same, plain, rtol=0, atol=1e-6)
+    assert right > 0.95
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"alpha": 2.0}, ValueError),
+        ({"gamma": -1.0}, ValueError),
+        ({"gamma": "2"}, TypeError),
+        ({"min_hessian": np.inf}, ValueError),
+        ({"min_hessian": None}, TypeError),
+    ],
+    ids=str,
+)
+def test_focal_errors(options: dict[str, Any], error: type[Exception]) -> None:
+    with pytest.raises(error, match=next(iter(options))):
+        FocalLoss(**options)
