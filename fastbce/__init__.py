@@ -27,6 +27,16 @@ from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 __version__ = "0.1.0"
 
+
+def __getattr__(name: str) -> object:
+    """Import what reads model files when it is asked for: most programs never do."""
+    if name == "load":
+        from .model_file import load
+
+        return load
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 __all__ = [
     "Activation_Sigmoid",
     "Activation_Sigmoid_Loss_BinaryCrossentropy",
