@@ -24,18 +24,9 @@ from .layers import (
     Loss_BinaryCrossentropy,
 )
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
+from .model_file import load
 
 __version__ = "0.1.0"
-
-
-def __getattr__(name: str) -> object:
-    """Import what reads model files when it is asked for: most programs never do."""
-    if name == "load":
-        from .model_file import load
-
-        return load
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
 
 __all__ = [
     "Activation_Sigmoid",
@@ -53,6 +44,7 @@ __all__ = [
     "get_num_threads",
     "linear_bce_hessian",
     "linear_bce_loss_gradient",
+    "load",
     "release_memory",
     "set_backend",
     "set_num_threads",

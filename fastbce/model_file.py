@@ -1,6 +1,6 @@
 """A fitted model as a JSON file: readable, versioned, and nothing in it is executed.
 
-``fastbce fit --out`` and ``LogisticRegression.save`` write it; :func:`fastbce.load` reads it.
+``fastbce fit --out`` and :meth:`Model.save` write it; :func:`fastbce.load` reads it.
 `docs/command_line.md` describes what it holds.
 """
 
@@ -20,8 +20,6 @@ from ._typing import Array
 from ._writing import check_writable, write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .inference import LogitResult
 
 __all__ = ["Feature", "Label", "Model", "TableError", "encode", "facts", "load", "model_of"]
@@ -302,9 +300,26 @@ def _plain(values: Any) -> Any:
     return float(values) if np.isfinite(values) else None
 
 
-def model_of(estimator: Any, names: Sequence[str], target: str = "y") -> Model:
-    """Return the model of a fitted estimator whose columns are numbers."""
+def model_of(estimator: Any, target: str = "y") -> Model:
+    """Return the model of a fitted estimator, to save it.
+
+    Parameters
+    ----------
+    estimator : fastbce.linear_model.LogisticRegression
+        Its columns are taken for numbers, with the names of its data frame, or
+        ``x1``, ``x2``, ....
+    target : str
+        Name of what it predicts.
+
+    Returns
+    -------
+    Model
+        With the inference, where there is one.
+    """
     from .inference import InferenceError
+
+    count = estimator.coef_.shape[1]
+    names = getattr(estimator, "feature_names_in_", [f"x{i + 1}" for i in range(count)])
 
     negative, positive = estimator.classes_.tolist()
     known: dict[str, Any] = {"C": float(estimator.C) if np.isfinite(estimator.C) else None}
@@ -323,7 +338,7 @@ def model_of(estimator: Any, names: Sequence[str], target: str = "y") -> Model:
 
 
 def load(path: str | Path) -> Model:
-    """Read a model that ``fastbce fit --out`` or an estimator's ``save`` has written.
+    """Read a model that ``fastbce fit --out`` or its own ``save`` has written.
 
     Parameters
     ----------

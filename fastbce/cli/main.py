@@ -184,9 +184,10 @@ def _check_output() -> None:
     """See to it that whatever is printed can be."""
     if sys.stdout is None:  # what Python makes of a closed one
         raise CommandError("the standard output is closed; send it to a file or to /dev/null")
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in STRICT:
-        # A name that a terminal cannot show is no reason to lose a fit.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in STRICT:
+            # A name that a terminal cannot show is no reason to lose a fit.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _build_parser() -> argparse.ArgumentParser:

@@ -61,6 +61,11 @@ class Data:
         return [name for feature in self.features for name in feature.outputs]
 
 
+def said_of(source: Path, error: TableError) -> str:
+    """Return what an error says of a file, without its name."""
+    return str(error).removeprefix(f"{source}:").removeprefix(str(source)).strip()
+
+
 def fail(source: Path, problems: Sequence[str]) -> None:
     """Raise one error for all problems, each on a line of its own where there are several."""
     if len(problems) == 1:
@@ -84,11 +89,11 @@ def prepare(table: Table, request: Request) -> Data:
     try:
         labels, known, classes = target_of(table, request.target, request.positive)
     except TableError as error:
-        problems.append(str(error).removeprefix(f"{source}: "))
+        problems.append(said_of(source, error))
     try:
         weight = _weights(table, request.weights)
     except TableError as error:
-        problems.append(str(error).removeprefix(f"{source}: "))
+        problems.append(said_of(source, error))
     used = [name for name in (request.target, request.weights) if name is not None]
     reading = read_columns(table, used, request.choices)
     problems += reading.problems
