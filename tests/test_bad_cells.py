@@ -55,9 +55,9 @@ def run(*arguments: Any) -> int:
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
-    error = capsys.readouterr().err.rpartition("fastbce ")[2]
+    error = capsys.readouterr().err.splitlines()[-1]
     assert code == 2
-    assert error.count("\n") == 1
+    assert error.startswith("fastbce ")
     return str(error)
 
 
@@ -154,24 +154,6 @@ def encoded(encoding: str, **changes: Any) -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "latin cell": (
-        lambda: encoded("latin-1", town=["Zug", "Zürich"] * (ROWS // 2)),
-        "column 'town' in row 2 (line 3 of the file) has the byte 0xfc (as Windows-1252 it reads",
-    ),
-    "latin name": (
-        lambda: frame().rename(columns={"town": "größe"}).to_csv(index=False).encode("latin-1"),
-        "is not UTF-8: the name of column 2 has the byte 0xf6",
-    ),
-    "UTF-16": (lambda: encoded("utf-16"), "is UTF-16, not UTF-8; convert it: iconv -f UTF-16"),
-    "UTF-16 BE": (lambda: b"\xfe\xff" + encoded("utf-16-be"), "is UTF-16, not UTF-8"),
-    "UTF-32": (lambda: encoded("utf-32"), "is UTF-32, not UTF-8"),
-    "no mark": (lambda: encoded("utf-16-le"), "it is no text, or UTF-16"),
-    ";": (lambda: frame().to_csv(index=False, sep=";").encode(), "is separated by semicolons"),
-    "decimal comma": (
-        lambda: frame(age=1.5).to_csv(index=False, sep=";", decimal=",").encode(),
-        "is separated by semicolons",
-    ),
-    "tab": (lambda: frame().to_csv(index=False, sep="\t").encode(), "separated by tabs"),
     "twice": (lambda: b"age,age,y\n1,2,0\n2,3,1\n", "columns are called 'age'"),
     "blanks": (lambda: b"age, y\n1, 0\n2, 1\n", "no column 'y'; its columns are age, ' y'"),
 }
@@ -209,7 +191,7 @@ def test_row_names_are_no_variables(
     else:
         getattr(part, f"to_{suffix}")(data)
     assert run("fit", data, "--target", "y", "--out", model) == 0
-    assert "is left out" in capsys.readouterr().out
+    assert "left out: " in capsys.readouterr().err
     names = [feature["name"] for feature in json.loads(model.read_text())["features"]]
     assert names == list((pd.read_csv(data, index_col=0) if suffix == "csv" else part).columns)[:2]
     assert run("predict", model, data) == 0
@@ -408,7 +390,7 @@ def test_an_output_that_cannot_write_a_name(
     towns = [town.replace("Zug", "Zürich") for town in frame().town]
     frame(y=labels, town=towns).to_csv(tmp_path / "d.csv", index=False)
     done = shell("fastbce fit d.csv --target y --out m.json", tmp_path, PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert "town=Z\\xfcrich" in done.stdout
     # Predictions are data, which must not change.
     done = shell("fastbce predict m.json d.csv", tmp_path, PYTHONIOENCODING="ascii")

@@ -69,10 +69,9 @@ def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
     """Return the line in which a refused command said why, after its notes."""
     captured = capsys.readouterr()
     assert code == 2
-    notes, sign, line = captured.err.rpartition("fastbce ")
-    assert notes == "" or notes.endswith("\n")
-    assert sign
-    assert line.count("\n") == 1
+    line = captured.err.splitlines()[-1]
+    assert captured.err.endswith("\n")
+    assert line.startswith("fastbce ")
     return str(line)
 
 
@@ -340,7 +339,7 @@ def test_bad_models(
         ("", "not a model"),
         ("[1]", "not a model written by"),
         (path.read_text()[:-200], "not a model"),
-        (json.dumps(good | {"schema": 99}), "schema 99"),
+        (json.dumps(good | {"schema": 99}), "schema 99; this version reads schema 1 and 2"),
         (json.dumps(good | {"coef": [1.0]}), "do not match"),
         (json.dumps(good | {"classes": 3}), "damaged"),
         (json.dumps(shorter), "damaged"),

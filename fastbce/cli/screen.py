@@ -21,6 +21,7 @@ CANDIDATE = 1e-8
 # up. It is R's tolerance; decimals that add up to 100 are off by 1e-14.
 MADE_UP = 1e-7
 SHOWN = 3
+TINY = np.finfo(np.float64).tiny
 
 
 @dataclass(frozen=True)
@@ -107,14 +108,16 @@ def made_up(X: Array) -> dict[int, dict[int, float]]:
     What the sum of squares leaves in doubt is decided by the largest distance of a row.
     """
     n, d = X.shape
-    center = np.array([X[:, j].mean(dtype=np.float64) for j in range(d)])
-    spread = np.array([X[:, j].std(dtype=np.float64) for j in range(d)])
+    # Squares of values of 1e200 would overflow.
+    unit = np.maximum(np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64), TINY)
+    center = np.array([np.mean(X[:, j] / unit[j]) for j in range(d)])
+    spread = np.array([np.std(X[:, j] / unit[j]) for j in range(d)])
     scale = np.where(spread > 0, spread, 1.0)
 
     def over_rows(function: Callable[[Array], Array]) -> list[Array]:
         step = max(CHUNK // max(d, 1), 1)
         return [
-            function((X[start : start + step].astype(np.float64) - center) / scale)
+            function((X[start : start + step] / unit - center) / scale)
             for start in range(0, n, step)
         ]
 
@@ -136,10 +139,12 @@ def made_up(X: Array) -> dict[int, dict[int, float]]:
                 over_rows(lambda Z, j=j, factors=factors: Z[:, j] - Z[:, kept] @ factors)  # type: ignore[misc]
             )
             if np.max(np.abs(away)) <= MADE_UP:
-                raw = factors * scale[j] / scale[kept]
-                found[j] = {i: float(c) for i, c in zip(kept, raw, strict=True) if abs(c) > 1e-6}
+                with np.errstate(over="ignore"):
+                    raw = factors * (scale[j] / scale[kept]) * (unit[j] / unit[kept])
+                named = np.abs(factors) > 1e-6
+                found[j] = {kept[i]: float(raw[i]) for i in np.flatnonzero(named)}
                 continue
-            rest = max(float(np.mean(away**2)), np.finfo(np.float64).tiny)
+            rest = max(float(np.mean(away**2)), TINY)
         root[k, :k], root[k, k] = part, np.sqrt(rest)
         kept.append(j)
     return found
