@@ -180,7 +180,7 @@ def test_missing_values(
     data = write(**table)
     assert fit(data, "--out", out) == 0
     said = capsys.readouterr().err
-    assert "3 of 400 rows dropped, because a value is missing: bought 1, age 1, town 1" in said
+    assert "3 of 400 rows dropped; values are missing: bought 1, age 1, town 1" in said
     assert "row 4" in refused(capsys, fit(data, "--missing", "error"))
     assert cli.main(["predict", str(out), str(data), "--out", str(tmp_path / "p.csv")]) == 0
     assert "2 of them blank" in capsys.readouterr().err

@@ -12,17 +12,11 @@ from fastbce._columns import TableError
 from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
-from .reading import Choices, Reading, read_columns
-from .screen import (
-    OneClass,
-    combination,
-    made_up,
-    one_class_levels,
-    separates,
-    used_levels,
-)
+from .reading import Choices, read_columns
+from .screen import combination, made_up
 from .tables import Table
 from .target import target_of
+from .usable import Usable
 
 # The largest whole number up to which float32 holds all of them.
 WHOLE_FLOAT32 = 1 << 24
@@ -101,8 +95,7 @@ def prepare(table: Table, request: Request) -> Data:
         problems += [_strictly(name, why) for name, why in reading.left_out.items()]
     fail(source, problems)
     if not reading.features:
-        listed = "; ".join(f"{name!r} {why}" for name, why in reading.left_out.items())
-        raise TableError(f"{source}: no column beside the target can be used: {listed}")
+        raise _no_column(source, reading.left_out)
     missing = {request.target: int(np.count_nonzero(~known))}
     keep = known
     if weight is not None and request.weights is not None:
@@ -117,17 +110,35 @@ def prepare(table: Table, request: Request) -> Data:
         weight = weight[keep]
     y = labels[keep]
     _check_classes(source, y, missing)
-    features, alone = _screened(reading, values, keep, y, (request.choices, classes))
+    usable = Usable(
+        source,
+        reading.features,
+        {name: found if keep.all() else found[keep] for name, found in values.items()},
+        y,
+        weight,
+        classes,
+        reading.left_out,
+    )
+    del values
+    usable.settle(request.choices.pool_rare)
     if not request.penalised:
-        _refuse_one_class(source, alone, features, values, y)
-    if not features:
-        listed = "; ".join(f"{name!r} {why}" for name, why in reading.left_out.items())
-        raise TableError(f"{source}: no column beside the target can be used: {listed}")
-    X = _matrix(features, values, len(y))
-    X, features = _independent(X, features, reading.left_out)
+        usable.without_one_class(strict=request.strict)
+        usable.refuse_separation()
+    if not any(feature.levels is None or feature.indicated for feature in usable.features):
+        raise _no_column(source, reading.left_out)
+    rows = len(usable.y)
+    X, features = _independent(
+        _matrix(usable.features, usable.values, rows), usable.features, reading.left_out
+    )
     if request.strict:
         fail(source, [_strictly(name, why) for name, why in reading.left_out.items()])
-    return Data(X, y, weight, features, classes, table.rows, missing, reading.left_out)
+    about = (table.rows, missing, reading.left_out)
+    return Data(X, usable.y, usable.weight, features, classes, *about)
+
+
+def _no_column(source: Path, left_out: dict[str, str]) -> TableError:
+    listed = "; ".join(f"{name!r} {why}" for name, why in left_out.items())
+    return TableError(f"{source}: no column beside the target can be used: {listed}")
 
 
 def _strictly(name: str, why: str) -> str:
@@ -175,12 +186,14 @@ def _small(values: Array) -> Array:
     return narrow if exact else values.astype(np.float64, copy=False)
 
 
-def missing_text(rows: int, dropped: int, missing: dict[str, int]) -> str:
-    """Return how many rows have missing values, and in which columns."""
+def missing_text(missing: dict[str, int]) -> str:
+    """Return in which columns values are missing."""
+    if not missing:
+        return ""
     order = sorted(missing, key=lambda name: -missing[name])
     shown = ", ".join(f"{name} {missing[name]}" for name in order[:MOST_LISTED])
     more = f", and {len(order) - MOST_LISTED} more columns" if len(order) > MOST_LISTED else ""
-    return f"{dropped} of {rows} rows dropped, because a value is missing: {shown}{more}"
+    return f"; values are missing: {shown}{more}"
 
 
 def _check_missing(source: Path, keep: Array, missing: dict[str, int], request: Request) -> None:
@@ -207,88 +220,6 @@ def _check_classes(source: Path, y: Array, missing: dict[str, int]) -> None:
         rows = f"{source}: in the {len(y)} rows that can be used the target has one value"
         advice = f"; values are missing in {counts}: leave columns out with --drop"
         raise TableError(rows + (advice if counts else ""))
-
-
-def _screened(
-    reading: Reading,
-    values: dict[str, Array],
-    keep: Array,
-    y: Array,
-    about: tuple[Choices, tuple[Label, Label]],
-) -> tuple[list[Feature], list[OneClass]]:
-    """Return the features that tell something in the rows that are kept; cut `values` to these."""
-    choices, classes = about
-    features, alone = [], []
-    whole = bool(keep.all())
-    for read in reading.features:
-        feature = read
-        found = values[feature.name] if whole else values[feature.name][keep]
-        if feature.levels is None:
-            if found.min() == found.max():
-                reading.left_out[feature.name] = (
-                    f"is constant ({found[0]:g}) in the rows that can be used"
-                )
-                del values[feature.name]
-                continue
-            separating = separates(feature.name, found, y)
-            if separating is not None:
-                alone.append(separating)
-        else:
-            feature, found, unused = used_levels(feature, found, choices.pool_rare)
-            for level in unused:
-                reading.left_out[f"{feature.name}={level}"] = "occurs only in rows that are dropped"
-            if feature.levels is not None and len(feature.levels) == 1:
-                reading.left_out[feature.name] = (
-                    f"is constant ({feature.levels[0]!r}) in the rows that can be used"
-                )
-                del values[feature.name]
-                continue
-            alone += one_class_levels(feature, found, y, classes)
-        values[feature.name] = found
-        features.append(feature)
-    return features, alone
-
-
-def _refuse_one_class(
-    source: Path,
-    alone: Sequence[OneClass],
-    features: Sequence[Feature],
-    values: dict[str, Array],
-    y: Array,
-) -> None:
-    """Raise where levels have one class only, or columns separate the classes alone; name all."""
-    if not alone:
-        return
-    listed = ", ".join(f"{one.name} ({one.what})" for one in alone[:MOST_LISTED])
-    more = f", and {len(alone) - MOST_LISTED} more" if len(alone) > MOST_LISTED else ""
-    ways = []
-    enough = _enough_to_pool(alone, features, values, y)
-    if enough:
-        ways.append(f"--pool-rare {enough} (levels with fewer rows become one)")
-    dropped = list(dict.fromkeys(one.feature for one in alone))
-    ways += [f"--drop {','.join(dropped)}"] * (len(dropped) < len(features))
-    ways.append("--C 1 (a penalty, so no p-values)")
-    raise TableError(
-        f"{source}: the classes separate, so the likelihood has no maximum, by each of these "
-        f"alone: {listed}{more}; give {', or '.join(ways)}"
-    )
-
-
-def _enough_to_pool(
-    alone: Sequence[OneClass], features: Sequence[Feature], values: dict[str, Array], y: Array
-) -> int:
-    """Return the number of rows for --pool-rare after which no level has one class, or 0."""
-    if any(not one.rows for one in alone):
-        return 0
-    enough = 1 + max(one.rows for one in alone)
-    for feature in features:
-        if feature.levels is None:
-            continue
-        pooled, codes, _ = used_levels(feature, values[feature.name], enough)
-        # A column that pooling makes constant is left out, and separates nothing.
-        if len(pooled.levels or ()) > 1 and one_class_levels(pooled, codes, y, (0, 1)):
-            return 0
-    return enough
 
 
 def _matrix(features: Sequence[Feature], values: dict[str, Array], rows: int) -> Array:
@@ -322,7 +253,7 @@ def _independent(
         size, levels = len(feature.outputs), feature.levels or ()
         gone = [i - start for i in found if start <= i < start + size]
         start += size
-        if len(gone) == size:
+        if size and len(gone) == size:
             continue
         without = tuple(levels[feature.indicated[i]] for i in sorted(gone))
         changed.append(replace(feature, without=without))

@@ -59,7 +59,7 @@ def say_reading(table: Table, data: Data) -> None:
     if numbers:
         note(f"numbers: {_listed(numbers)}")
     for feature in data.features:
-        if feature.levels is not None:
+        if feature.levels is not None and len(feature.levels) > 1:
             note(_groups(feature))
     reasons: dict[str, list[str]] = {}
     for name, why in data.left_out.items():
@@ -67,10 +67,8 @@ def say_reading(table: Table, data: Data) -> None:
     for why, names in reasons.items():
         note(f"left out: {_listed(names)} ({why})")
     dropped = data.rows - len(data.y)
-    if data.missing:
-        note(missing_text(data.rows, dropped, data.missing))
-    elif dropped:
-        note(f"{dropped} of {data.rows} rows have a weight of 0")
+    if dropped:
+        note(f"{dropped} of {data.rows} rows dropped{missing_text(data.missing)}")
 
 
 def _groups(feature: Feature) -> str:

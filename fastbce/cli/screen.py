@@ -31,6 +31,7 @@ class OneClass:
     feature: str
     name: str
     what: str
+    level: str = ""
     rows: int = 0
 
 
@@ -69,7 +70,10 @@ def used_levels(feature: Feature, codes: Array, pool_rare: int) -> tuple[Feature
     place[kept] = np.arange(len(kept))
     if rare:
         names.append(POOLED)
-    changed = replace(feature, levels=tuple(names), pooled=tuple(levels[i] for i in sorted(rare)))
+    # Pooled before: those stay, as long as some of their rows do.
+    before = feature.pooled if POOLED in names and not rare else ()
+    pooled = tuple(levels[i] for i in sorted(rare)) or before
+    changed = replace(feature, levels=tuple(names), pooled=pooled)
     return changed, place[codes], [levels[i] for i in range(len(levels)) if not counts[i]]
 
 
@@ -85,6 +89,7 @@ def one_class_levels(
             feature.name,
             f"{feature.name}={levels[i]}",
             f"{counts[i]} rows, all {classes[int(ones[i] > 0)]!r}",
+            levels[i],
             int(counts[i]),
         )
         for i in range(len(levels))

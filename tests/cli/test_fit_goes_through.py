@@ -99,7 +99,7 @@ def test_all_that_tells_nothing_is_left_out(
         ), name
     assert "numbers: x\n" in said
     assert "groups: g (3), compared with 'a': 'b', 'c'" in said
-    assert "1 of 240 rows dropped, because a value is missing: x 1" in said
+    assert "1 of 240 rows dropped; values are missing: x 1" in said
     kept = data[1:]
     check(tmp_path, kept, [kept.x, kept.g == "b", kept.g == "c"])
     # Each is an error where nothing may be left out, all in one run.
@@ -148,26 +148,66 @@ def test_made_up_columns_are_those_that_add_no_rank(
         before = wider
 
 
-def test_levels_and_columns_with_one_class_are_all_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def with_lone_levels() -> Any:
+    """Return levels of which e and f have only ones, h only zeros."""
     base = frame()
     g = base.g.to_numpy(object).copy()
     ones = np.flatnonzero(base.y == 1)[:9]
     g[ones[:4]], g[ones[4:9]] = "e", "f"
-    data = frame(g=g, code=np.where(base.y == 1, 5, 2) * 1.0)
-    line = error_of(capsys, fit(data, tmp_path))
-    for part in ("g=e (4 rows, all 1)", "g=f (5 rows, all 1)", "code (the classes part at 2)"):
-        assert part in line
-    assert "--drop g,code" in line
-    assert "--pool-rare" not in line  # it would not help with the code
-    data = data.drop(columns="code")
-    line = error_of(capsys, fit(data, tmp_path))
-    assert "--pool-rare" not in line  # all pooled rows would be of one class
     g[np.flatnonzero(base.y == 0)[:2]] = "h"
-    line = error_of(capsys, fit(frame(g=g), tmp_path))
+    return g
+
+
+def test_levels_with_one_class_are_left_out_with_their_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    g = with_lone_levels()
+    # All rows with flag 1 are of class 1; with them goes the only difference in the column.
+    flag = ((frame().y == 1) & (np.arange(ROWS) % 8 == 0)).astype(int)
+    data = frame(g=g, flag=flag)
+    assert fit(data, tmp_path) == 0
+    said = capsys.readouterr().err
+    for part in ("g=e", "one class only, and its rows with it: 4 rows, all 1", "flag=1", "g=h"):
+        assert part in said
+    kept = data[~np.isin(g.astype(str), ["e", "f", "h"]) & (flag == 0)]
+    assert f"{ROWS - len(kept)} of {ROWS} rows dropped\n" in said
+    check(tmp_path, kept, [kept.x, kept.g == "b", kept.g == "c"])
+    # The limit of a fit with all rows: the likelihood is the same, to what it still gains.
+    X = np.column_stack([np.ones(ROWS), data.x, *(g == level for level in "bcefh"), flag])
+    start = np.concatenate([model(tmp_path)["fit"]["estimates"], [40, 40, -40, 40]])
+    everything = sm.Logit(data.y.to_numpy(float), X.astype(float))
+    found = model(tmp_path)["fit"]["log_likelihood"]
+    np.testing.assert_allclose(everything.loglike(start), found, rtol=1e-12)
+    gradient = everything.score(start)
+    np.testing.assert_allclose(gradient, 0, atol=1e-6)
+    # Nothing is known of them, so nothing is predicted.
+    assert cli.main(["predict", str(tmp_path / "m.json"), str(tmp_path / "d.csv")]) == 0
+    captured = capsys.readouterr()
+    assert captured.out.split("\n").count(",") == ROWS - len(kept)
+    assert "flag=1 (" in captured.err
+
+
+def test_what_separates_alone_is_named_in_one_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, g = frame(), with_lone_levels()
+    code = np.where(base.y == 1, 5, 2)
+    line = error_of(capsys, fit(frame(g=g, code=code), tmp_path))
+    for part in ("g=e (4 rows, all 1)", "g=f (5 rows, all 1)", "code=2 (", "code=5 ("):
+        assert part in line
+    assert "--pool-rare" not in line  # it would not help with the code
+    number = code * 1000 + np.arange(ROWS)
+    line = error_of(capsys, fit(frame(code=number), tmp_path))
+    border = f"the classes part at {number[base.y == 0].max()}"
+    assert f"by each of these alone: code ({border}); give --drop code" in line
+    line = error_of(capsys, fit(frame(g=g), tmp_path, "--strict"))
     assert "give --pool-rare 6 (levels" in line
-    assert fit(frame(g=g), tmp_path, "--pool-rare", 6) == 0
+    assert "g=h (2 rows, all 0)" in line
+
+
+def test_rare_levels_are_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, g = frame(), with_lone_levels()
+    assert fit(frame(g=g), tmp_path, "--pool-rare", 6, "--strict") == 0
     feature = model(tmp_path)["features"][1]
     assert feature["levels"] == ["a", "b", "c", POOLED]
     assert feature["pooled"] == ["e", "f", "h"]
@@ -176,7 +216,9 @@ def test_levels_and_columns_with_one_class_are_all_named(
     capsys.readouterr()
     assert cli.main(["predict", str(tmp_path / "m.json"), str(tmp_path / "d.csv")]) == 0
     assert "no prediction" not in capsys.readouterr().err
-    assert fit(frame(g=g), tmp_path, "--C", 1) == 0
+    # A penalty needs none of that.
+    assert fit(frame(g=g), tmp_path, "--C", 1, "--strict") == 0
+    assert len(model(tmp_path)["coef"]) == 6
 
 
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=60), st.integers(0, 30))
@@ -210,7 +252,7 @@ def test_all_problems_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert "'w' is infinite in row 1" in line
     data = data.drop(columns=["z", "w"])
     assert fit(data, tmp_path, "--na-values=?") == 0
-    assert "1 of 240 rows dropped, because a value is missing: x 1" in capsys.readouterr().err
+    assert "1 of 240 rows dropped; values are missing: x 1" in capsys.readouterr().err
     assert model(tmp_path)["na_values"] == ["?"]
     # The model knows what counts as missing.
     assert cli.main(["predict", str(tmp_path / "m.json"), str(tmp_path / "d.csv")]) == 0
