@@ -161,11 +161,17 @@ def _encoded(
     table: Table, features: Sequence[Feature], keep: Array, missing: dict[str, int]
 ) -> dict[str, Array]:
     """Return each column in its final type; clear `keep` where one is missing, and count."""
+    import pyarrow as pa
+
     values = {}
+    names = {feature.name for feature in features}
+    for name in [name for name in table.columns if name not in names]:
+        del table.columns[name]
     for feature in features:
         found = _small(encode(table.column(feature.name, fitting=True), feature).values)
         # What is encoded is not needed twice.
         del table.columns[feature.name]
+        pa.default_memory_pool().release_unused()
         gone = found < 0 if feature.levels is not None else np.isnan(found)
         missing[feature.name] = int(np.count_nonzero(gone))
         keep &= ~gone

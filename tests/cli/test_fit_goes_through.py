@@ -322,14 +322,14 @@ def test_reference_weights_and_drop(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "'n' is negative in row 8" in line
     line = error_of(capsys, fit(data, tmp_path, "--reference", "g=z"))
     assert "--reference g=z is not a level of that column, which has 'a', 'b', 'c'" in line
-    for options, text in (
+    for wrong, text in (
         (("--drop", "height"), "no column 'height'"),
         (("--drop", "y"), "the target 'y' is among --drop"),
         (("--reference", "y=1"), "--reference y is not among"),
         (("--weights", "y"), "cannot be the weights"),
         (("--robust", "--C", "1"), "--robust is for standard errors"),
     ):
-        assert text in error_of(capsys, fit(data, tmp_path, *options))
+        assert text in error_of(capsys, fit(data, tmp_path, *wrong))
 
 
 def test_messages_name_no_option_that_is_not_there(

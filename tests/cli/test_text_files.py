@@ -89,9 +89,9 @@ def test_what_the_user_says_counts(tmp_path: Path, capsys: pytest.CaptureFixture
     assert str(data) not in capsys.readouterr().err.replace("wrote", "")
     assert fit(data, tmp_path, "--encoding", "utf-8") == 2
     assert "is not utf-8: its byte" in capsys.readouterr().err
-    for options in (("--sep", "ab"), ("--encoding", "latin-17"), ("--decimal", "x")):
+    for wrong in (("--sep", "ab"), ("--encoding", "latin-17"), ("--decimal", "x")):
         with pytest.raises(SystemExit) as stop:
-            fit(data, tmp_path, *options)
+            fit(data, tmp_path, *wrong)
         assert stop.value.code == 2
     # 1,234 may be a thousand or a decimal comma: nothing is guessed, and both are offered.
     data.write_text("x;y\n" + "".join(f"{1 + i % 5},{i % 7}00;{i % 2}\n" for i in range(40)))
@@ -118,12 +118,6 @@ def test_row_names_of_r(tmp_path: Path) -> None:
     assert table.columns["b"].to_pylist() == ["x y", "z"]
 
 
-class _Input(io.StringIO):
-    def __init__(self, content: bytes) -> None:
-        super().__init__()
-        self.buffer = io.BytesIO(content)
-
-
 @pytest.mark.parametrize("kind", ["csv", "gzip", "parquet", "feather"])
 def test_the_standard_input(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content: Any = io.BytesIO()
@@ -131,7 +125,7 @@ def test_the_standard_input(kind: str, tmp_path: Path, monkeypatch: pytest.Monke
         content.write(text().encode() if kind == "csv" else gzip.compress(text().encode()))
     else:
         getattr(frame(), f"to_{kind}")(content)
-    monkeypatch.setattr(sys, "stdin", _Input(content.getvalue()))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content.getvalue())))
     assert fit("-", tmp_path) == 0
     (tmp_path / "d.csv").write_bytes(text().encode())
     right = coefficients(tmp_path)
