@@ -25,7 +25,9 @@ import pandas as pd
 
 from fastbce import cli
 
-# Package, data set and target. Chosen before any of them was fitted.
+# Package, data set and target. They were chosen before any of them was fitted; then eight in which
+# another column is the target in other words (money given and whether any was, say) made way for
+# others. Such columns are refused by name; two of these sets are still here, birthwt and PSID1976.
 DATA = """
 carData Wells switch
 carData Cowles volunteer
@@ -54,9 +56,9 @@ boot channing cens
 rpart kyphosis Kyphosis
 rpart stagec pgstat
 datasets infert case
-datasets mtcars am
+survival diabetic status
 Stat2Data ICU Survive
-Stat2Data MedGPA Acceptance
+survival retinopathy status
 Stat2Data Putts1 Made
 Stat2Data FlightResponse Flight
 Stat2Data YouthRisk ride.alc.driver
@@ -78,15 +80,15 @@ geepack respiratory outcome
 causaldata credit_cards LateSept
 mosaicData Whickham outcome
 wooldridge alcohol abuse
-wooldridge charity respond
-wooldridge affairs affair
+survival mgus2 death
+modeldata mlc_churn churn
 wooldridge catholic cathhs
 wooldridge fringe union
-wooldridge loanapp approve
-wooldridge recid cens
-wooldridge pntsprd favwin
+modeldata two_class_dat Class
+mlmRev guImmun immun
+causaldata social_insure takeup_survey
 wooldridge fertil2 usemeth
-wooldridge jtrain2 train
+plm Males union
 """
 DATA_SETS = [tuple(line.split()) for line in DATA.split("\n") if line]
 CLOSE = 1e-6
