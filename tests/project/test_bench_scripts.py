@@ -1,0 +1,105 @@
+"""Each script in ``bench/`` runs on tiny arrays and prints its table."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from cases import needs_flights
+
+for _needed in ("sklearn", "rich", "matplotlib"):
+    pytest.importorskip(_needed, reason=f"the scripts in bench/ need {_needed}")
+
+BENCH = Path(__file__).parents[2] / "bench"
+linux_only = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="resets the peak of the memory through /proc"
+)
+
+
+def script(name: str) -> ModuleType:
+    """Import a script under a name of its own."""
+    spec = importlib.util.spec_from_file_location(f"bench_{name}", BENCH / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    *arguments: str,
+    **constants: Any,
+) -> str:
+    """Run a script with other constants and return what it prints."""
+    module = script(name)
+    for constant, value in constants.items():
+        monkeypatch.setattr(module, constant, value)
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *arguments])
+    module.main()
+    return capsys.readouterr().out
+
+
+def test_every_script_is_run_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    for path in BENCH.glob("*.py"):
+        assert path.stem == "test_kernels" or f"def test_{path.stem}(" in here
+
+
+def test_linear(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(monkeypatch, capsys, "linear", "--rounds", "1", SHAPES=((300, 5),), PAUSE=0.0)
+    assert out.count("| 300 x 5 |") == 8
+
+
+def test_handover(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(monkeypatch, capsys, "handover", SIZES=(100,), ROUNDS=1, ROW_SECONDS=0.0, PAUSE=0.0)
+    assert out.count("| 100 |") == 2
+
+
+def test_stores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from fastbce._engine import calls
+
+    # The script sets these; noted here, they are put back after the test.
+    monkeypatch.setattr(calls, "FAR", calls.FAR)
+    monkeypatch.setattr(calls.Stores, "past", calls.Stores.past)
+    out = run(monkeypatch, capsys, "stores", SIZES=(1_000,), ROUNDS=1)
+    assert "| sigmoid |" in out
+
+
+@linux_only
+def test_limits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"MEMORY_SIZES": (1_000,), "COST_SIZES": (1_000,)}
+    out = run(monkeypatch, capsys, "limits", **sizes)
+    assert "| float64 |" in out
+    assert "| bce_loss |" in out
+
+
+@linux_only
+def test_fits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    needs_flights()
+    arguments = ("--data", "flights", "--solver", "fastbce", "--repeats", "1")
+    assert "| flights 327,346 x 30 | fastbce |" in run(monkeypatch, capsys, "fits", *arguments)
+
+
+def test_scaling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("distributed", reason="a cluster of processes")
+    out = run(monkeypatch, capsys, "scaling", ROWS=4_000, CHUNKS=(2, 4), ROUNDS=1)
+    assert "1000 workers" in out
+
+
+@linux_only
+def test_streaming(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="a Parquet file")
+    arguments = ["--gib", "0.01", "--limit", "2000", "--dir", str(tmp_path)]
+    command = [sys.executable, str(BENCH / "streaming.py"), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("of the reading speed") == 12
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,54 @@
+"""The README keeps its word: its examples run, and its set-up commands can."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """Return the heading above, and the text of, each code block in `language`."""
+    found = []
+    for section in re.split(r"^## ", README, flags=re.MULTILINE):
+        heading = section.partition("\n")[0]
+        pattern = rf"^```{language}\n(.*?)^```$"
+        texts = re.findall(pattern, section, flags=re.MULTILINE | re.DOTALL)
+        found += [(heading, text) for text in texts]
+    return found
+
+
+@pytest.mark.parametrize(
+    "code", [pytest.param(text, id=heading) for heading, text in blocks("python")]
+)
+def test_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {"__name__": "__main__"})
+
+
+def test_every_style_has_an_example() -> None:
+    assert {"Functions", "Classes", "Backends"} <= {heading for heading, _ in blocks("python")}
+
+
+def test_two_setup_commands_of_one_line_each() -> None:
+    commands = [text for _, text in blocks("sh")]
+    assert len(commands) == 2
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
+    for command in commands:
+        assert command.count("\n") == 1
+        assert command.startswith("python3 -m venv ")
+        (used,) = re.findall(r"\.\[(\w+)\]", command)
+        assert used in extras
+
+
+def test_ci_finds_the_test_command() -> None:
+    between = re.findall(r"<!-- test command -->\n(.*?)<!-- end -->", README, flags=re.DOTALL)
+    assert len(between) == 1
+    assert "pytest" in between[0]
