@@ -10,12 +10,6 @@ if TYPE_CHECKING:
     import argparse
 
 DATA = "CSV or other text, Parquet, Arrow, .npy, .npz or .xlsx file; - for the standard input"
-FIT_EXAMPLE = """example:
-  fastbce fit patients.csv --target died --reference ward=general --out model.json
-"""
-PREDICT_EXAMPLE = """example:
-  fastbce predict model.json new.csv --id patient --interval 0.95 --out predictions.csv
-"""
 
 
 def list_of_names(text: str) -> list[str]:
@@ -113,7 +107,6 @@ def _text_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fit_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fastbce fit``."""
-    parser.epilog = FIT_EXAMPLE
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help=DATA)
     add("--target", required=True, metavar="COL", help="column of two values to predict")
@@ -178,7 +171,6 @@ def _column_arguments(parser: argparse.ArgumentParser) -> None:
 
 def predict_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fastbce predict``."""
-    parser.epilog = PREDICT_EXAMPLE
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="file written by fastbce fit --out")
     add("data", type=Path, metavar="DATA", help=DATA)

@@ -43,6 +43,7 @@ class Command:
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    example: str
     extra: str | None = None
 
 
@@ -136,6 +137,7 @@ COMMANDS = (
         "train on two real data sets with plain NumPy and with fastbce, and compare",
         _demo_arguments,
         _run_demo,
+        "fastbce demo --plot-dir plots",
         extra="demo",
     ),
     Command(
@@ -143,6 +145,7 @@ COMMANDS = (
         "time every function against NumPy, other libraries and the memory limit",
         _bench_arguments,
         _run_bench,
+        "fastbce bench --quick --json times.json",
         extra="bench",
     ),
     Command(
@@ -150,6 +153,7 @@ COMMANDS = (
         "fit a logistic regression to a file, and say which variables matter",
         fit_arguments,
         _run_fit,
+        "fastbce fit patients.csv --target died --reference ward=general --out model.json",
         extra="fit",
     ),
     Command(
@@ -157,6 +161,7 @@ COMMANDS = (
         "write the predictions of a fitted model for a file",
         predict_arguments,
         _run_predict,
+        "fastbce predict model.json new.csv --id patient --interval 0.95 --out predictions.csv",
         extra="fit",
     ),
     Command(
@@ -164,6 +169,7 @@ COMMANDS = (
         "print the machine, the versions and the state of the kernels",
         _no_arguments,
         _run_info,
+        "fastbce info",
     ),
 )
 
@@ -202,6 +208,7 @@ def _build_parser() -> argparse.ArgumentParser:
             command.name,
             help=command.summary,
             description=f"{command.summary}.",
+            epilog=f"example:\n  {command.example}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)

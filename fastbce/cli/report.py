@@ -63,9 +63,11 @@ def say_reading(table: Table, data: Data) -> None:
             note(_groups(feature))
     reasons: dict[str, list[str]] = {}
     for name, why in data.left_out.items():
-        reasons.setdefault(why, []).append(name)
+        reason, _, detail = why.partition(": ")
+        named = name if name.strip() else repr(name)
+        reasons.setdefault(reason, []).append(f"{named} ({detail})" if detail else named)
     for why, names in reasons.items():
-        note(f"left out: {_listed(names)} ({why})")
+        note(f"left out ({why}): {_listed(names)}")
     dropped = data.rows - len(data.y)
     if dropped:
         note(f"{dropped} of {data.rows} rows dropped{missing_text(data.missing)}")

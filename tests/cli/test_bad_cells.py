@@ -191,7 +191,7 @@ def test_row_names_are_no_variables(
     else:
         getattr(part, f"to_{suffix}")(data)
     assert run("fit", data, "--target", "y", "--out", model) == 0
-    assert "left out: " in capsys.readouterr().err
+    assert "left out (" in capsys.readouterr().err
     names = [feature["name"] for feature in json.loads(model.read_text())["features"]]
     assert names == list((pd.read_csv(data, index_col=0) if suffix == "csv" else part).columns)[:2]
     assert run("predict", model, data) == 0
