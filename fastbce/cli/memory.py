@@ -30,3 +30,10 @@ def available_memory() -> int | None:
     except (ImportError, OSError, ValueError):
         pass
     return max(min(limits), 0) if limits else None
+
+
+def release_memory() -> None:
+    """Give back to the system what Arrow keeps for later."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()

@@ -12,6 +12,7 @@ from fastbce._columns import TableError
 from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
+from .memory import release_memory
 from .reading import Choices, read_columns
 from .screen import combination, made_up
 from .tables import Table
@@ -130,6 +131,7 @@ def prepare(table: Table, request: Request) -> Data:
     X, features = _independent(
         _matrix(usable.features, usable.values, rows), usable.features, reading.left_out
     )
+    release_memory()
     if request.strict:
         fail(source, [_strictly(name, why) for name, why in reading.left_out.items()])
     about = (table.rows, missing, reading.left_out)
@@ -161,8 +163,6 @@ def _encoded(
     table: Table, features: Sequence[Feature], keep: Array, missing: dict[str, int]
 ) -> dict[str, Array]:
     """Return each column in its final type; clear `keep` where one is missing, and count."""
-    import pyarrow as pa
-
     values = {}
     names = {feature.name for feature in features}
     for name in [name for name in table.columns if name not in names]:
@@ -171,7 +171,7 @@ def _encoded(
         found = _small(encode(table.column(feature.name, fitting=True), feature).values)
         # What is encoded is not needed twice.
         del table.columns[feature.name]
-        pa.default_memory_pool().release_unused()
+        release_memory()
         gone = found < 0 if feature.levels is not None else np.isnan(found)
         missing[feature.name] = int(np.count_nonzero(gone))
         keep &= ~gone
