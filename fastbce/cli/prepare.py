@@ -240,6 +240,9 @@ def _matrix(features: Sequence[Feature], values: dict[str, Array], rows: int) ->
         for column in columns:
             X[:, place] = column
             place += 1
+        # What Arrow has made a column of is given back before the next one takes new pages.
+        del found, columns
+        release_memory()
     return X
 
 
