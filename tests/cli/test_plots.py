@@ -12,11 +12,11 @@ import pytest
 
 pd = pytest.importorskip("pandas", reason="files come from data frames")
 mpl = pytest.importorskip("matplotlib", reason="the plots are Matplotlib's")
-for package in ("pyarrow", "sklearn", "statsmodels"):
+proportion = pytest.importorskip("statsmodels.stats.proportion", reason="intervals of Wilson")
+for package in ("pyarrow", "sklearn"):
     pytest.importorskip(package, reason=f"these tests need {package}")
 
 from matplotlib.figure import Figure
-from statsmodels.stats.proportion import proportion_confint
 
 from fastbce import cli
 from fastbce.cli.plots import MOST_BARS, _ticks, _wilson
@@ -110,7 +110,7 @@ def test_without_held_out_rows_there_are_odds_ratios(drawn: Any) -> None:
 def test_intervals_are_those_of_wilson() -> None:
     ones, rows = np.array([0, 1, 5, 26]), np.array([26, 26, 26, 26])
     middle, half = _wilson(ones / rows, rows.astype(float))
-    low, high = proportion_confint(ones, rows, method="wilson")
+    low, high = proportion.proportion_confint(ones, rows, method="wilson")
     np.testing.assert_allclose(middle - half, low, atol=1e-12)
     np.testing.assert_allclose(middle + half, high, atol=1e-12)
 
