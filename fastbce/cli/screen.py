@@ -17,8 +17,8 @@ CHUNK = 1 << 20
 # Share of a column's variance beyond the columns before it, below which it is looked at closely:
 # sums of squares lose the digits below.
 CANDIDATE = 1e-8
-# Largest distance from the others' combination, in standard deviations, of a column that they make
-# up. It is R's tolerance; decimals that add up to 100 are off by 1e-14.
+# Root of the mean square distance from the others' combination, in standard deviations, of a column
+# that they make up. It is R's tolerance: sums of numbers that were float32 once are off by 5e-8.
 MADE_UP = 1e-7
 SHOWN = 3
 TINY = np.finfo(np.float64).tiny
@@ -101,16 +101,21 @@ def separates(name: str, values: Array, y: Array) -> OneClass | None:
     """Return a column of numbers that separates the classes alone, or None."""
     low, high = values[y == 0], values[y > 0]
     if low.max() <= high.min() or high.max() <= low.min():
-        border = low.max() if low.max() <= high.min() else high.max()
-        return OneClass(name, name, f"the classes part at {border:g}")
+        return OneClass(name, name, f"the classes part at {border_of(values, y):g}")
     return None
+
+
+def border_of(values: Array, y: Array) -> float:
+    """Return where the classes part in a column that separates them."""
+    low, high = values[y == 0], values[y > 0]
+    return float(low.max() if low.max() <= high.min() else high.max())
 
 
 def made_up(X: Array) -> dict[int, dict[int, float]]:
     """Return the columns that are combinations of those before them, and the factors.
 
     The columns are taken in their order, and the last of a dependent group is found, as R does.
-    What the sum of squares leaves in doubt is decided by the largest distance of a row.
+    What the sum of squares leaves in doubt is decided by the distances of the rows themselves.
     """
     n, d = X.shape
     # Squares of values of 1e200 would overflow.
@@ -143,7 +148,7 @@ def made_up(X: Array) -> dict[int, dict[int, float]]:
             away = np.concatenate(
                 over_rows(lambda Z, j=j, factors=factors: Z[:, j] - Z[:, kept] @ factors)  # type: ignore[misc]
             )
-            if np.max(np.abs(away)) <= MADE_UP:
+            if np.sqrt(np.mean(away**2)) <= MADE_UP:
                 with np.errstate(over="ignore"):
                     raw = factors * (scale[j] / scale[kept]) * (unit[j] / unit[kept])
                 named = np.abs(factors) > 1e-6

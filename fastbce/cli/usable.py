@@ -12,9 +12,18 @@ from fastbce._columns import TableError
 from fastbce._typing import Array
 from fastbce.model_file import Feature, Label
 
-from .screen import OneClass, one_class_levels, separates, used_levels
+from .screen import OneClass, border_of, one_class_levels, separates, used_levels
 
 MOST_LISTED = 30
+
+
+@dataclass(frozen=True)
+class _Lone:
+    """What of a column has one class only, in which rows, and the column without it if constant."""
+
+    alone: list[OneClass]
+    gone: Array
+    rest: Feature | None
 
 
 @dataclass
@@ -54,20 +63,44 @@ class Usable:
             settled.append(feature)
         self.features = settled
 
-    def _one_class(self) -> list[OneClass]:
-        """Return the levels, and the values of columns with two, in which all rows are alike."""
-        alone = []
-        for feature in self.features:
-            grouped = _as_groups(feature, self.values[feature.name])
-            if grouped is not None and len(grouped[0].levels or ()) > 1:
-                alone += one_class_levels(*grouped, self.y, self.classes)
-        return alone
+    def _one_class(self, feature: Feature) -> _Lone | None:
+        """Return the levels, or the values of a column of numbers, that tell the class alone."""
+        found = self.values[feature.name]
+        grouped = _as_groups(feature, found)
+        if grouped is None:
+            return self._one_class_but_at(feature, found)
+        made, codes = grouped
+        levels = made.levels or ()
+        alone = one_class_levels(made, codes, self.y, self.classes) if len(levels) > 1 else []
+        if not alone:
+            return None
+        names = {one.level for one in alone}
+        gone = np.isin(codes, [i for i, level in enumerate(levels) if level in names])
+        rest = tuple(level for level in levels if level not in names)
+        return _Lone(alone, gone, Feature(feature.name, rest) if len(rest) == 1 else None)
+
+    def _one_class_but_at(self, feature: Feature, found: Array) -> _Lone | None:
+        """Return what a column of numbers tells that has both classes at one value only.
+
+        Where that value is rare, the column is the target in other words, and is refused.
+        """
+        if separates(feature.name, found, self.y) is None:
+            return None
+        border = border_of(found, self.y)
+        there = found == border
+        if 2 * np.count_nonzero(there) < len(there) or len(np.unique(self.y[there])) < 2:
+            return None
+        what = f"{np.count_nonzero(~there)} rows, whose class it tells"
+        value = _spelled(border)
+        alone = OneClass(feature.name, f"{feature.name}!={value}", what)
+        return _Lone([alone], ~there, Feature(feature.name, (value,)))
 
     def without_one_class(self, *, strict: bool) -> None:
         """Leave out the levels with one class, and their rows, until there are none.
 
         The likelihood grows with their coefficients without bound, and in the limit it is that of
-        the other rows: so all other coefficients are as they would be with them.
+        the other rows: so all other coefficients are as they would be with them. A column that has
+        one value in the rest has no coefficient, but predictions must know of that value.
 
         Raises
         ------
@@ -75,32 +108,19 @@ class Usable:
             If that leaves one class, or if nothing may be left out.
         """
         found: list[OneClass] = []
-        while alone := self._one_class():
+        while lone := {f.name: one for f in self.features if (one := self._one_class(f))}:
+            alone = [one for each in lone.values() for one in each.alone]
             found += alone
-            if strict:
-                raise self._separation(alone)
-            gone: Array = np.zeros(len(self.y), np.bool_)
-            kept = []
-            for feature in self.features:
-                levels = {one.level for one in alone if one.feature == feature.name}
-                grouped = _as_groups(feature, self.values[feature.name]) if levels else None
-                if grouped is not None:
-                    made, codes = grouped
-                    names = np.array(made.levels)
-                    gone |= np.isin(codes, np.flatnonzero(np.isin(names, list(levels))))
-                    rest = [name for name in made.levels or () if name not in levels]
-                    # A column of one level has no coefficient, and tells predictions what is known.
-                    if len(rest) == 1:
-                        feature_left = Feature(feature.name, (rest[0],))
-                        self.values[feature.name] = np.zeros(len(codes), np.int16)
-                        kept.append(feature_left)
-                        continue
-                kept.append(feature)
-            if len(np.unique(self.y[~gone])) < 2:
+            gone: Array = np.logical_or.reduce([each.gone for each in lone.values()])
+            if strict or len(np.unique(self.y[~gone])) < 2:
                 raise self._separation(found)
-            self.features = kept
             for one in alone:
                 self.left_out[one.name] = f"one class only, and its rows with it: {one.what}"
+            for place, feature in enumerate(self.features):
+                rest = lone[feature.name].rest if feature.name in lone else None
+                if rest is not None:
+                    self.features[place] = rest
+                    self.values[feature.name] = np.zeros(len(self.y), np.int16)
             self._cut(~gone)
             self.settle()
 

@@ -122,6 +122,14 @@ def test_indicators_that_others_make_up(tmp_path: Path, capsys: pytest.CaptureFi
     assert cli.main(["predict", str(tmp_path / "m.json"), str(tmp_path / "d.csv")]) == 0
 
 
+def test_sums_that_were_rounded_to_float32() -> None:
+    parts = np.random.default_rng(0).lognormal(5, 1, (400, 3)).astype(np.float32)
+    total = parts.sum(axis=1)
+    found = made_up(np.column_stack([parts, total]).astype(float))
+    assert list(found) == [3]
+    np.testing.assert_allclose(list(found[3].values()), 1, rtol=1e-6)
+
+
 def test_near_dependence_is_none(tmp_path: Path) -> None:
     year = np.random.default_rng(0).integers(1997, 2003, ROWS)
     assert fit(frame(year=year, square=year**2), tmp_path) == 0
@@ -188,6 +196,25 @@ def test_levels_with_one_class_are_left_out_with_their_rows(
     captured = capsys.readouterr()
     assert captured.out.split("\n").count(",") == ROWS - len(kept)
     assert "flag=1 (" in captured.err
+
+
+def test_a_column_that_tells_the_class_of_few_rows(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = frame()
+    few = np.where((base.y == 1) & (np.arange(ROWS) % 7 == 0), 1 + np.arange(ROWS) % 3, 0)
+    data = frame(few=few)
+    assert fit(data, tmp_path) == 0
+    count = np.count_nonzero(few)
+    assert f"few!=0 ({count} rows, whose class it tells)" in capsys.readouterr().err
+    kept = data[few == 0]
+    check(tmp_path, kept, [kept.x, kept.g == "b", kept.g == "c"])
+    assert cli.main(["predict", str(tmp_path / "m.json"), str(tmp_path / "d.csv")]) == 0
+    assert capsys.readouterr().out.split("\n").count(",") == count
+    # All but the zeros of a class: the target in other words.
+    amount = np.where(base.y == 1, 1 + np.arange(ROWS) % 5, 0)
+    line = error_of(capsys, fit(frame(amount=amount), tmp_path))
+    assert "amount (the classes part at 0); give --drop amount" in line
 
 
 def test_what_separates_alone_is_named_in_one_run(
