@@ -108,10 +108,10 @@ class Usable:
             If that leaves one class, or if nothing may be left out.
         """
         found: list[OneClass] = []
-        while lone := {f.name: one for f in self.features if (one := self._one_class(f))}:
-            alone = [one for each in lone.values() for one in each.alone]
+        while lone := {f.name: each for f in self.features if (each := self._one_class(f))}:
+            alone = [one for column in lone.values() for one in column.alone]
             found += alone
-            gone: Array = np.logical_or.reduce([each.gone for each in lone.values()])
+            gone: Array = np.logical_or.reduce([column.gone for column in lone.values()])
             if strict or len(np.unique(self.y[~gone])) < 2:
                 raise self._separation(found)
             for one in alone:
