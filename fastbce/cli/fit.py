@@ -40,6 +40,7 @@ OPTIONS = {
     "Set a smaller C": "Give a smaller --C",
     "set a smaller C": "give a smaller --C",
     "Raise max_iter": "Raise --max-iter",
+    "max_iter was reached": "--max-iter was reached",
 }
 
 
@@ -122,9 +123,11 @@ def run_fit(arguments: argparse.Namespace) -> None:
     say_reading(table, data)
     first = _First(arguments, table, data)
     with step("fitting all rows"):
-        estimator = _fit(data, arguments, table.source, data.weight)
+        estimator, warned = _fit(data, arguments, table.source, data.weight)
     _refuse_without_inference(estimator, table.source)
-    model = _model(arguments, data, estimator, first)
+    for text in warned:
+        note(text)
+    model = _model(arguments, data, estimator, {"held_out": first.measured, "warnings": warned})
     _say_results(arguments, data, estimator, first)
     if arguments.plot is not None:
         from .plots import draw
@@ -177,7 +180,7 @@ class _First:
             weight *= data.weight
         with step("fitting without the held-out rows"):
             try:
-                estimator = _fit(data, arguments, table.source, weight)
+                estimator, _ = _fit(data, arguments, table.source, weight)
             except TableError as error:
                 self.why = str(error)
                 return
@@ -191,7 +194,10 @@ class _First:
         self.hidden, self.z = hidden, z
 
 
-def _fit(data: Data, arguments: argparse.Namespace, source: Path, weight: Array | None) -> Any:
+def _fit(
+    data: Data, arguments: argparse.Namespace, source: Path, weight: Array | None
+) -> tuple[Any, list[str]]:
+    """Return the fitted estimator, and what it warned of."""
     from sklearn.exceptions import ConvergenceWarning
 
     from fastbce.linear_model import LogisticRegression
@@ -211,9 +217,10 @@ def _fit(data: Data, arguments: argparse.Namespace, source: Path, weight: Array 
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             text = f"{one_line(error)}{_huge(data.X, data.names)}"
             raise TableError(f"{source}: {with_options(text)}") from error
-    if caught and np.isfinite(arguments.C):
-        raise TableError(f"{source}: {with_options(str(caught[0].message))}")
-    return estimator
+    warned = [with_options(str(warning.message)) for warning in caught]
+    if warned and np.isfinite(arguments.C):
+        raise TableError(f"{source}: {warned[0]}")
+    return estimator, warned
 
 
 def with_options(text: str) -> str:
@@ -260,13 +267,15 @@ def logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Arr
     return z
 
 
-def _model(arguments: argparse.Namespace, data: Data, estimator: Any, first: _First) -> Model:
+def _model(
+    arguments: argparse.Namespace, data: Data, estimator: Any, said: dict[str, Any]
+) -> Model:
     details: dict[str, Any] = {
         "fastbce": fastbce.__version__,
         "rows": len(data.y),
         "C": None if np.isinf(arguments.C) else arguments.C,
         "weights": arguments.weights,
-        "held_out": first.measured,
+        **said,
     }
     if np.isinf(arguments.C):
         details |= facts(estimator.result_)

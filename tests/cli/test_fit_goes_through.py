@@ -367,6 +367,7 @@ def test_messages_name_no_option_that_is_not_there(
 ) -> None:
     line = error_of(capsys, fit(frame(), tmp_path, "--C", "1", "--max-iter", "1"))
     assert "Raise --max-iter, or give a smaller --C" in line
+    assert "(--max-iter was reached)" in error_of(capsys, fit(frame(), tmp_path, "--max-iter", "1"))
     x = frame().x.to_numpy()
     far = frame(u=x + 3 * frame().y, v=x - 3 * frame().y)  # together they separate
     line = error_of(capsys, fit(far, tmp_path))
@@ -374,3 +375,14 @@ def test_messages_name_no_option_that_is_not_there(
     assert "--drop" in line
     assert "--C 1" in line
     assert "finite C" not in line
+
+
+def test_what_the_estimator_warns_of_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    x = np.arange(1.0, 41.0)
+    y = (x > 20).astype(int)
+    x[19], x[20] = 20.5 + 1e-3, 20.5 - 1e-3  # two rows on the wrong side, by very little
+    table = pd.DataFrame({"x": x, "y": y})
+    assert fit(table, tmp_path, "--no-holdout") == 0
+    assert "the classes are nearly separated, by x" in capsys.readouterr().err
