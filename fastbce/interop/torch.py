@@ -1,0 +1,471 @@
+"""PyTorch's binary cross-entropies on the CPU (extra ``torch``): one import is what changes.
+
+The functions and classes have the signatures, values and errors of ``torch.nn.functional`` and
+``torch.nn``. A call goes one of three ways:
+
+- while ``torch.compile`` or ``torch.export`` looks on, an operator of ours, of any size;
+- plain tensors on the CPU of at least 16,384 elements, a function that computes the gradient
+  together with the loss: logits and labels are read once;
+- everything else goes to PyTorch's own function, so that other devices, subclasses of tensors,
+  modes, ``vmap``, ``torch.func`` and forward derivatives stay as they are.
+
+What differs: labels may be bool or integers, which PyTorch refuses, and are read in place (integers
+other than 0 and 1 are refused). A logit of inf or -inf with the right label costs 0 where PyTorch
+has NaN. Sums are taken in float64, with the same bits for any number of threads.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812 - everybody's name for it
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.nn import _reduction
+
+from fastbce import functional
+from fastbce._backends import active_backend
+from fastbce._inputs import raise_first_bad_label
+
+__all__ = [
+    "BCELoss",
+    "BCEWithLogitsLoss",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+]
+
+# Elements from which on a call of ours is faster. Below, it takes 28 us a step longer: a function
+# with a gradient of its own costs PyTorch more than its own.
+LEAST = 16_384
+# How far off 0 and 1 probabilities are for which the clipped formulas are PyTorch's too: it bounds
+# the logarithm at -100 and p (1 - p) at 1e-12, and our sums multiply probabilities above 1e-9.
+EDGE = 2.0**-29
+
+_FLOATS = frozenset((torch.float16, torch.float32, torch.float64))
+_LABELS = frozenset((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
+_REDUCTIONS = frozenset(("mean", "sum", "none"))
+_KINDS = frozenset((Tensor, nn.Parameter))
+
+
+def binary_cross_entropy(
+    input: Tensor,  # noqa: A002 - PyTorch's names
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+) -> Tensor:
+    """Binary cross-entropy of probabilities, as ``torch.nn.functional.binary_cross_entropy``.
+
+    ``-(y max(log p, -100) + (1 - y) max(log(1 - p), -100))``.
+
+    Parameters
+    ----------
+    input : Tensor
+        Probabilities in [0, 1]; any shape.
+    target : Tensor
+        Labels in [0, 1], of the same shape; of the dtype of `input`, bool or integers.
+    weight : Tensor, optional
+        Factors of the losses; the shape must broadcast to that of `input`.
+    size_average, reduce : bool, optional
+        Old forms of `reduction`; PyTorch warns of them.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        The mean divides by the number of elements, whatever the weights.
+
+    Returns
+    -------
+    Tensor
+        Of the dtype of `input`; a scalar, or with ``"none"`` of its shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the reduction is unknown.
+    RuntimeError
+        If a probability or label is outside [0, 1], dtypes do not match, or a weight does not
+        broadcast.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction.legacy_get_string(size_average, reduce)
+    loss = _loss(_PROBABILITIES, input, target, weight, reduction)
+    if loss is None:
+        target = _as_float(_PROBABILITIES, target, input)
+        loss = F.binary_cross_entropy(input, target, weight, reduction=reduction)
+    return loss
+
+
+def binary_cross_entropy_with_logits(
+    input: Tensor,  # noqa: A002
+    target: Tensor,
+    weight: Tensor | None = None,
+    size_average: bool | None = None,
+    reduce: bool | None = None,
+    reduction: str = "mean",
+    pos_weight: Tensor | None = None,
+) -> Tensor:
+    """Binary cross-entropy of logits, as the function of that name in ``torch.nn.functional``.
+
+    ``max(z, 0) - z y + log(1 + exp(-|z|))``.
+
+    Parameters
+    ----------
+    input : Tensor
+        Logits; any shape.
+    target : Tensor
+        Labels, of the same shape; of the dtype of `input`, bool or integers. Floats are not
+        checked, as PyTorch does not.
+    weight : Tensor, optional
+        Factors of the losses; the shape must broadcast to that of `input`.
+    size_average, reduce : bool, optional
+        Old forms of `reduction`; PyTorch warns of them.
+    reduction : {"mean", "sum", "none"}, default "mean"
+        The mean divides by the number of elements, whatever the weights.
+    pos_weight : Tensor, optional
+        Weights of the positive class; the shape must broadcast to that of `input`.
+
+    Returns
+    -------
+    Tensor
+        Of the dtype of `input`; a scalar, or with ``"none"`` of its shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, the reduction is unknown, or an integer label is neither 0 nor 1.
+    RuntimeError
+        If a weight does not broadcast.
+    """
+    if size_average is not None or reduce is not None:
+        reduction = _reduction.legacy_get_string(size_average, reduce)
+    # The kernels have no pos_weight yet.
+    loss = None if pos_weight is not None else _loss(_LOGITS, input, target, weight, reduction)
+    if loss is None:
+        target = _as_float(_LOGITS, target, input)
+        loss = F.binary_cross_entropy_with_logits(
+            input, target, weight, reduction=reduction, pos_weight=pos_weight
+        )
+    return loss
+
+
+class BCELoss(nn.BCELoss):
+    """``torch.nn.BCELoss`` with :func:`binary_cross_entropy`."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        """Return the loss."""
+        return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
+
+
+class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
+    """``torch.nn.BCEWithLogitsLoss`` with :func:`binary_cross_entropy_with_logits`."""
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
+        """Return the loss."""
+        return binary_cross_entropy_with_logits(
+            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
+        )
+
+
+# --- which way -----------------------------------------------------------------------------------
+
+
+class _Form(NamedTuple):
+    """One of the two losses."""
+
+    loss: Callable[..., Any]
+    both: Callable[..., Any]
+    """The loss and its gradient."""
+    by_torch: Callable[..., Tensor]
+    slope: Callable[..., Tensor]
+    """The gradient times that of the loss, in PyTorch's operations: a function to derive again."""
+    operator: Any
+    options: dict[str, Any]
+    checks: bool
+    """Whether PyTorch looks at probabilities and labels."""
+
+
+def _loss(form: _Form, x: Any, y: Any, weight: Any, reduction: Any) -> Tensor | None:
+    """Return the loss by a way of ours, or None where the call is for PyTorch's function."""
+    compiling = torch.compiler.is_compiling()
+    if not compiling and (type(x) not in _KINDS or x.numel() < LEAST or not _is_eager()):
+        return None
+    if not (_is_plain(x) and _is_plain(y) and x.shape == y.shape and reduction in _REDUCTIONS):
+        return None
+    if x.dtype not in _FLOATS or (y.dtype != x.dtype and y.dtype not in _LABELS):
+        return None
+    if weight is not None and not (
+        _is_plain(weight) and weight.dtype == x.dtype and _broadcasts(weight, x)
+    ):
+        return None
+    grad = torch.is_grad_enabled()
+    if grad and (y.requires_grad or (weight is not None and weight.requires_grad)):
+        return None
+    grad = grad and x.requires_grad
+    if compiling:
+        found: Tensor = form.operator(x, y, weight, reduction, grad)[0]
+        return found
+    if not _is_served(form, x, weight):
+        return None
+    try:
+        if grad:
+            found = _Loss.apply(form, x, y, weight, reduction)
+        else:
+            found = _computed(form, (x, y, weight), reduction, gradient=False)[0]
+    except ValueError:
+        if not form.checks:
+            raise
+        return None  # PyTorch says in its own words which labels it takes
+    return found
+
+
+def _is_eager() -> bool:
+    """Tell whether operations run as they are written, seen by nobody but the autograd engine."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._len_torch_function_stack() == 0
+        and torch._C._get_tracing_state() is None
+        and active_backend() == "numba"
+    )
+
+
+def _is_plain(t: Any) -> bool:
+    return (
+        type(t) in _KINDS
+        and t.device.type == "cpu"
+        and t.layout is torch.strided
+        and not t.is_neg()
+    )
+
+
+def _broadcasts(weight: Tensor, x: Tensor) -> bool:
+    """Tell whether the weight takes the shape of x, and not the two a larger one."""
+    return weight.ndim <= x.ndim and all(
+        w in (1, n) for w, n in zip(weight.shape[::-1], x.shape[::-1], strict=False)
+    )
+
+
+def _is_served(form: _Form, x: Tensor, weight: Tensor | None) -> bool:
+    """Tell whether fastbce takes these values, and has the same result for them."""
+    if weight is not None and not _lie_in(weight, 0, sys.float_info.max):
+        return False
+    return not form.checks or _lie_in(x, EDGE, 1 - EDGE)
+
+
+def _lie_in(t: Tensor, low: float, high: float) -> bool:
+    # By NumPy: PyTorch's own would wait for ever in a forked child whose parent had used its team.
+    values = t.detach().numpy()
+    return bool(not values.size or (values.min() >= low and values.max() <= high))
+
+
+def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
+    """Return labels that are bool or integers in the dtype of the input, for PyTorch."""
+    if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
+        return target
+    if target.dtype not in _LABELS or not input.is_floating_point():
+        return target
+    if not form.checks and target.dtype is not torch.bool and _is_plain(target) and _is_eager():
+        _check_labels(target)
+    return target.to(input.dtype)
+
+
+def _check_labels(y: Tensor) -> None:
+    try:
+        raise_first_bad_label(y.numpy())
+    except ValueError as error:
+        raise ValueError(str(error).replace("y_true", "target")) from None
+
+
+# --- our own ways --------------------------------------------------------------------------------
+
+_Arrays = tuple[Tensor, Tensor, Tensor | None]
+
+
+@cache
+def _team() -> tuple[Any, Any]:
+    """Return the variable that lends a team to calls, and PyTorch's team."""
+    # Here, since it imports Numba.
+    from fastbce._engine.lender import Lender, lent
+
+    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    return lent, Lender(os.fspath(library), torch.get_num_threads)
+
+
+def _computed(
+    form: _Form, arrays: _Arrays, reduction: str, *, gradient: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Return the loss and, where it is asked for, the gradient of the reduced loss."""
+    x, y, weight = arrays[0].detach(), arrays[1].detach(), arrays[2]
+    options = dict(form.options, reduction=reduction)
+    if y.dtype not in _FLOATS and y.dtype is not torch.bool:
+        options["check_labels"] = True
+    if weight is not None:
+        weight = weight.expand_as(x)
+    made: list[Tensor] = []
+    if not x.is_contiguous():
+        # As PyTorch does: in the order in which x lies in memory, which the results take over.
+        axes = sorted(range(x.ndim), key=x.stride, reverse=True)
+        made = [torch.empty_like(x) for _ in range((reduction == "none") + gradient)]
+        outs = tuple(t.permute(axes).numpy() for t in made)
+        if outs:
+            options["out"] = outs if len(outs) > 1 else outs[0]
+        x, y = x.permute(axes), y.permute(axes)
+        weight = None if weight is None else weight.permute(axes)
+    if weight is not None:
+        options["sample_weight"] = weight.numpy()
+    lent, lender = _team()
+    token = lent.set(lender)
+    try:
+        found = (form.both if gradient else form.loss)(x.numpy(), y.numpy(), **options)
+    except ValueError as error:  # a label
+        raise ValueError(str(error).replace("y_true", "target")) from None
+    finally:
+        lent.reset(token)
+    results = list(found) if gradient else [found]
+    if reduction != "none":
+        loss = torch.scalar_tensor(results.pop(0).item(), dtype=x.dtype)
+        return loss, _tensor(results, made)
+    return _tensor(results, made), _tensor(results, made) if gradient else None
+
+
+def _tensor(results: list[Any], made: list[Tensor]) -> Tensor | None:
+    """Take the next result: one of the tensors that were made for them, or an array of ours."""
+    if not results:
+        return None
+    array = results.pop(0)
+    return made.pop(0) if made else torch.from_numpy(np.asarray(array))
+
+
+class _Loss(torch.autograd.Function):
+    """The loss of plain tensors, with a gradient that is computed in the same pass."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, form: _Form, x: Tensor, y: Tensor, weight: Tensor | None, reduction: str
+    ) -> Tensor:
+        loss, ctx.gradient = _computed(form, (x, y, weight), reduction, gradient=True)
+        ctx.save_for_backward(x, y, weight)
+        ctx.form, ctx.reduction = form, reduction
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> Any:
+        (slope,) = slopes
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_eager():
+            gradient = ctx.form.slope(slope, *ctx.saved_tensors, ctx.reduction)
+        else:
+            # Handed over, and scaled in place: another array costs more than the kernel. Whoever
+            # keeps the graph for a second pass has it computed again.
+            gradient, ctx.gradient = ctx.gradient, None
+            if gradient is None:
+                gradient = _computed(ctx.form, ctx.saved_tensors, ctx.reduction, gradient=True)[1]
+            if slope.ndim or slope.item() != 1:
+                gradient.mul_(slope)
+        return None, gradient, None, None, None
+
+
+def _probability_slope(
+    slope: Tensor, p: Tensor, y: Tensor, weight: Tensor | None, reduction: str
+) -> Tensor:
+    if weight is not None:
+        weight = weight.expand_as(p)
+    kind = _reduction.get_enum(reduction)
+    derive = torch.ops.aten.binary_cross_entropy_backward.default
+    found: Tensor = derive(slope, p, y.to(p.dtype), weight, kind)
+    return found
+
+
+def _logits_slope(
+    slope: Tensor, x: Tensor, y: Tensor, weight: Tensor | None, reduction: str
+) -> Tensor:
+    found = torch.sigmoid(x) - y.to(x.dtype)
+    if weight is not None:
+        found = found * weight
+    return found * (slope / x.numel() if reduction == "mean" else slope)
+
+
+# --- operators, for torch.compile and torch.export -----------------------------------------------
+
+_library = torch.library.Library("fastbce", "DEF")
+
+
+def _operator(name: str) -> Any:
+    """Define an operator: its shapes, and its derivative."""
+    _library.define(
+        f"{name}(Tensor input, Tensor target, Tensor? weight, str reduction, bool gradient)"
+        " -> (Tensor, Tensor)",
+        tags=(torch.Tag.pt2_compliant_tag,),
+    )
+
+    def fake(
+        x: Tensor, y: Tensor, weight: Tensor | None, reduction: str, gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        loss = torch.empty_like(x) if reduction == "none" else x.new_empty(())
+        return loss, torch.empty_like(x) if gradient else x.new_empty(0)
+
+    def compute(
+        x: Tensor, y: Tensor, weight: Tensor | None, reduction: str, gradient: bool
+    ) -> tuple[Tensor, Tensor]:
+        form = _FORMS[name]
+        loss, slope = None, None
+        if _is_served(form, x, weight):
+            try:
+                loss, slope = _computed(form, (x, y, weight), reduction, gradient=gradient)
+            except ValueError:
+                if not form.checks:
+                    raise
+        if loss is None:
+            labels = y.to(x.dtype)
+            loss = form.by_torch(x, labels, weight, reduction=reduction)
+            if gradient:
+                slope = form.slope(torch.ones_like(loss), x, labels, weight, reduction)
+        return loss, x.new_empty(0) if slope is None else slope
+
+    def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *arrays, ctx.reduction, ctx.has_gradient = inputs
+        ctx.save_for_backward(*arrays, output[1])
+        ctx.mark_non_differentiable(output[1])
+        ctx.set_materialize_grads(False)
+
+    def derive(ctx: Any, slope: Tensor | None, _: Any) -> tuple[Any, ...]:
+        *arrays, gradient = ctx.saved_tensors
+        found = None
+        if slope is not None:
+            if torch.is_grad_enabled() or not ctx.has_gradient:
+                found = _FORMS[name].slope(slope, *arrays, ctx.reduction)
+            else:
+                found = gradient * slope
+        return found, None, None, None, None
+
+    _library.impl(name, compute, "CPU")
+    torch.library.register_fake(f"fastbce::{name}", fake, lib=_library)
+    torch.library.register_autograd(f"fastbce::{name}", derive, setup_context=keep, lib=_library)
+    return getattr(torch.ops.fastbce, name).default
+
+
+_PROBABILITIES = _Form(
+    functional.bce_loss,
+    functional.bce_loss_gradient,
+    F.binary_cross_entropy,
+    _probability_slope,
+    _operator("binary_cross_entropy"),
+    {"eps": EDGE, "check_labels": True},
+    checks=True,
+)
+_LOGITS = _Form(
+    functional.bce_with_logits_loss,
+    functional.bce_with_logits_loss_gradient,
+    F.binary_cross_entropy_with_logits,
+    _logits_slope,
+    _operator("binary_cross_entropy_with_logits"),
+    {},
+    checks=False,
+)
+_FORMS = {"binary_cross_entropy": _PROBABILITIES, "binary_cross_entropy_with_logits": _LOGITS}
