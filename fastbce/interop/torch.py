@@ -193,24 +193,22 @@ class _Form(NamedTuple):
 def _loss(form: _Form, x: Any, y: Any, weight: Any, reduction: Any) -> Tensor | None:
     """Return the loss by a way of ours, or None where the call is for PyTorch's function."""
     compiling = torch.compiler.is_compiling()
-    if not compiling and (type(x) not in _KINDS or x.numel() < LEAST or not _is_eager()):
+    if compiling:
+        if _is_transformed():
+            return None
+    elif type(x) not in _KINDS or not _is_eager() or x.numel() < LEAST:
         return None
-    if not (_is_plain(x) and _is_plain(y) and x.shape == y.shape and reduction in _REDUCTIONS):
-        return None
-    if x.dtype not in _FLOATS or (y.dtype != x.dtype and y.dtype not in _LABELS):
-        return None
-    if weight is not None and not (
-        _is_plain(weight) and weight.dtype == x.dtype and _broadcasts(weight, x)
-    ):
+    if not _fit(x, y, weight) or reduction not in _REDUCTIONS:
         return None
     grad = torch.is_grad_enabled()
     if grad and (y.requires_grad or (weight is not None and weight.requires_grad)):
         return None
     grad = grad and x.requires_grad
+    found: Tensor
     if compiling:
-        found: Tensor = form.operator(x, y, weight, reduction, grad)[0]
+        found = form.operator(x, y, weight, reduction, grad)[0]
         return found
-    if not _is_served(form, x, weight):
+    if not _is_served(form, x, y, weight):
         return None
     try:
         if grad:
@@ -224,25 +222,43 @@ def _loss(form: _Form, x: Any, y: Any, weight: Any, reduction: Any) -> Tensor | 
     return found
 
 
+# The compiler asks while it traces, when what is told is so.
+@torch.compiler.assume_constant_result
+def _is_transformed() -> bool:
+    """Tell whether ``vmap``, a function of ``torch.func`` or a forward derivative is at work."""
+    return (
+        torch._C._functorch.peek_interpreter_stack() is not None or forward_ad._current_level >= 0
+    )
+
+
 def _is_eager() -> bool:
     """Tell whether operations run as they are written, seen by nobody but the autograd engine."""
     return (
-        torch._C._functorch.peek_interpreter_stack() is None
-        and forward_ad._current_level < 0
+        torch._C._get_tracing_state() is None
         and torch._C._len_torch_dispatch_stack() == 0
         and torch._C._len_torch_function_stack() == 0
-        and torch._C._get_tracing_state() is None
+        and not _is_transformed()
         and active_backend() == "numba"
     )
 
 
-def _is_plain(t: Any) -> bool:
+def _fit(x: Any, y: Any, weight: Any) -> bool:
+    """Tell whether the kernels take tensors of these kinds, shapes and dtypes."""
     return (
-        type(t) in _KINDS
-        and t.device.type == "cpu"
-        and t.layout is torch.strided
-        and not t.is_neg()
+        _is_plain(x)
+        and _is_plain(y)
+        and x.shape == y.shape
+        and x.dtype in _FLOATS
+        and (y.dtype == x.dtype or y.dtype in _LABELS)
+        and (
+            weight is None
+            or (_is_plain(weight) and weight.dtype == x.dtype and _broadcasts(weight, x))
+        )
     )
+
+
+def _is_plain(t: Any) -> bool:
+    return type(t) in _KINDS and t.device.type == "cpu" and t.layout is torch.strided
 
 
 def _broadcasts(weight: Tensor, x: Tensor) -> bool:
@@ -252,8 +268,10 @@ def _broadcasts(weight: Tensor, x: Tensor) -> bool:
     )
 
 
-def _is_served(form: _Form, x: Tensor, weight: Tensor | None) -> bool:
+def _is_served(form: _Form, x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
     """Tell whether fastbce takes these values, and has the same result for them."""
+    if x.is_neg() or y.is_neg() or (weight is not None and weight.is_neg()):
+        return False  # a negative view: what its memory holds is of the other sign
     if weight is not None and not _lie_in(weight, 0, sys.float_info.max):
         return False
     return not form.checks or _lie_in(x, EDGE, 1 - EDGE)
@@ -262,7 +280,7 @@ def _is_served(form: _Form, x: Tensor, weight: Tensor | None) -> bool:
 def _lie_in(t: Tensor, low: float, high: float) -> bool:
     # By NumPy: PyTorch's own would wait for ever in a forked child whose parent had used its team.
     values = t.detach().numpy()
-    return bool(not values.size or (values.min() >= low and values.max() <= high))
+    return not values.size or (float(values.min()) >= low and float(values.max()) <= high)
 
 
 def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
@@ -271,7 +289,9 @@ def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
         return target
     if target.dtype not in _LABELS or not input.is_floating_point():
         return target
-    if not form.checks and target.dtype is not torch.bool and _is_plain(target) and _is_eager():
+    if torch.compiler.is_compiling() or not _is_plain(target) or not _is_eager():
+        return target.to(input.dtype)
+    if not form.checks and target.dtype is not torch.bool:
         _check_labels(target)
     return target.to(input.dtype)
 
@@ -358,7 +378,12 @@ class _Loss(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> Any:
         (slope,) = slopes
-        if torch.is_grad_enabled() or torch.compiler.is_compiling() or not _is_eager():
+        if (
+            torch.is_grad_enabled()
+            or torch.compiler.is_compiling()
+            or not _is_eager()
+            or not torch._C._has_storage(slope)  # one of many, of is_grads_batched
+        ):
             gradient = ctx.form.slope(slope, *ctx.saved_tensors, ctx.reduction)
         else:
             # Handed over, and scaled in place: another array costs more than the kernel. Whoever
@@ -415,7 +440,7 @@ def _operator(name: str) -> Any:
     ) -> tuple[Tensor, Tensor]:
         form = _FORMS[name]
         loss, slope = None, None
-        if _is_served(form, x, weight):
+        if _is_served(form, x, y, weight):
             try:
                 loss, slope = _computed(form, (x, y, weight), reduction, gradient=gradient)
             except ValueError:
