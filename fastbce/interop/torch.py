@@ -18,7 +18,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,7 +33,6 @@ from torch.nn import _reduction
 
 from fastbce import functional
 from fastbce._backends import active_backend
-from fastbce._inputs import raise_first_bad_label
 
 __all__ = [
     "BCELoss",
@@ -297,8 +297,17 @@ def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
 
 
 def _check_labels(y: Tensor) -> None:
+    if not _lie_in(y, 0, 1):
+        with _named_as_here():
+            values = y.numpy()
+            functional.bce_with_logits_loss(np.zeros(values.shape), values, check_labels=True)
+
+
+@contextmanager
+def _named_as_here() -> Iterator[None]:
+    """Let errors about labels call them as PyTorch does."""
     try:
-        raise_first_bad_label(y.numpy())
+        yield
     except ValueError as error:
         raise ValueError(str(error).replace("y_true", "target")) from None
 
@@ -343,9 +352,8 @@ def _computed(
     lent, lender = _team()
     token = lent.set(lender)
     try:
-        found = (form.both if gradient else form.loss)(x.numpy(), y.numpy(), **options)
-    except ValueError as error:  # a label
-        raise ValueError(str(error).replace("y_true", "target")) from None
+        with _named_as_here():
+            found = (form.both if gradient else form.loss)(x.numpy(), y.numpy(), **options)
     finally:
         lent.reset(token)
     results = list(found) if gradient else [found]
