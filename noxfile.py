@@ -18,12 +18,16 @@ nox.options.default_venv_backend = "uv|virtualenv"
 
 ROOT = Path(__file__).parent
 # What is computed, and the cache, which rests on Numba's own.
-CORE_TESTS = ("tests/test_semantics.py", "tests/test_cache.py", "tests/test_same_bits.py")
+CORE_TESTS = (
+    "tests/elementwise/test_semantics.py",
+    "tests/kernels/test_cache.py",
+    "tests/kernels/test_same_bits.py",
+)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, or those that are named: ``nox -s tests -- tests/test_layers.py``."""
+    """Run the tests, or those that are named: ``nox -s tests -- tests/cli``."""
     session.install("-e", ".[test]")
     session.run("python", "-m", "pytest", *session.posargs)
 
@@ -64,7 +68,9 @@ def types(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """Check what the documentation names, and run the README's examples."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", "tests/test_docs.py", "tests/test_readme.py")
+    session.run(
+        "python", "-m", "pytest", "tests/project/test_docs.py", "tests/project/test_readme.py"
+    )
 
 
 @nox.session(default=False)

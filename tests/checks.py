@@ -84,3 +84,18 @@ def assert_right(
         assert actual.dtype == wanted
         limit = tolerance(case, name, wanted, backend, reduction) + slack
         assert_close(actual, value, limit, f"{case.name} {name}")
+
+
+def check_twins(n: int) -> None:
+    """Raise unless the benchmark's loops that only read and write touch every element."""
+    from fastbce.bench import twins
+
+    x, y = np.arange(n, dtype=np.float32), np.ones(n, np.float32)
+    out, more = np.zeros((2, n), np.float32)
+    twins.twin((x,), (out,))()
+    np.testing.assert_array_equal(out, x + x)
+    twins.twin((x, y), (out,))()
+    np.testing.assert_array_equal(out, x + y)
+    twins.twin((x, y), (out, more))()
+    np.testing.assert_array_equal(more, x + y)
+    twins.twin((x, y), ())()

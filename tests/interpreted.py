@@ -195,7 +195,7 @@ def everywhere(**constants: int) -> None:
 
 def check_stores() -> None:
     """Check that results that go past the caches are those that do not; a block is 1 or 2 lines."""
-    from test_stores import check_past_the_caches
+    from past_the_caches import check_past_the_caches
 
     everywhere(LANES=32, STRIP=TERMS * 32, SPACE=16)
     for dtype, n, offset in (

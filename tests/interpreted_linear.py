@@ -55,7 +55,7 @@ def main() -> None:
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
         sys.exit("run with NUMBA_DISABLE_JIT=1")
     stand_in()
-    from test_linear import check, draw
+    from linear_pass import check, draw
 
     from fastbce import _backends, linear
     from fastbce._engine import linear as _linear

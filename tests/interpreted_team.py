@@ -71,10 +71,10 @@ def main() -> None:
     t._work_together(address, slots, 3)
     assert done == [address] * 3
 
-    from test_bench import test_twins_touch_every_element
+    from checks import check_twins
 
     for n in (1, 100, 2000):
-        test_twins_touch_every_element(n)
+        check_twins(n)
     print("all as exact")
 
 

@@ -148,9 +148,10 @@ def maximum_likelihood(
     *,
     intercept: bool = True,
     C: float = np.inf,
+    start: Array | None = None,
     steps: int = 100,
 ) -> Fit:
-    """Fit by Newton's method with QR factors; a weight of 2 is two rows.
+    """Fit by Newton's method with QR factors, from `start` or 0; a weight of 2 is two rows.
 
     With a finite `C`, the penalty of the package is on the user's coefficients; then only `params`
     and `llf`, without the penalty, are of use.
@@ -161,6 +162,11 @@ def maximum_likelihood(
     penalty = np.concatenate([np.zeros(int(intercept), WIDE), 1 / (WIDE(C) * c.scale**2)])
     extra = np.diag(np.sqrt(penalty).astype(float)) if np.isfinite(C) else narrow[:0]
     theta = np.zeros(design.shape[1], WIDE)
+    if start is not None:
+        coef = np.asarray(start[int(intercept) :], WIDE)
+        theta[int(intercept) :] = coef * c.scale
+        if intercept:
+            theta[0] = start[0] + coef @ c.center
     llf, r, v = _likelihood(design, c, theta)
     converged, inverse = False, None
     for _ in range(steps):

@@ -19,7 +19,7 @@ import llvmlite.binding
 import numba
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from test_vectorised import COMPILE, INTEGER_LOOPS, PACKED, PACKED_INTEGER, innermost_loops
+from assembly import COMPILE, INTEGER_LOOPS, PACKED, PACKED_INTEGER, innermost_loops
 
 TARGET = Path(__file__).parent.parent / "docs" / "instructions.md"
 BITS = {"x": 128, "y": 256, "z": 512}

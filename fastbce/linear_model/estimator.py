@@ -23,7 +23,7 @@ from .infer import infer
 from .messages import warn
 from .objective import FLOAT64, Objective
 from .samples import Memory, Rows
-from .solvers import NEWTON_COLUMNS, NotFiniteError, Solution, lbfgs_finished, newton
+from .solvers import NotFiniteError, Solution, solve
 from .stream import Stream, first_pass
 from .survey import FLOATS, Survey, check_both, encode
 
@@ -386,9 +386,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         )
 
     def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
-        few = objective.rows.columns <= NEWTON_COLUMNS
-        solve = newton if solver == "newton" or (solver == "auto" and few) else lbfgs_finished
-        solution = solve(objective, start, float(self.tol), int(self.max_iter))
+        solution = solve(objective, start, solver, float(self.tol), int(self.max_iter))
         if not np.all(np.isfinite(solution.gradient)):
             raise NotFiniteError
         return solution

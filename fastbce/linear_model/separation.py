@@ -54,13 +54,15 @@ def refuse(objective: Objective, peak: Peak, names: Sequence[str], *, doubtful: 
     """
     null = peak.inverse.null
     complete = peak.loss < np.log(2) and not objective.rows.weighted
-    moves = _moves(objective, peak.step)
-    if complete or moves or doubtful or _null_moves(objective, null):
+    # A direction that moves samples, and which the Hessian does not feel, is no dependence.
+    unfelt = _null_moves(objective, null)
+    moves = unfelt or _moves(objective, peak.step)
+    if complete or moves or doubtful:
         program = _Program(objective)
         direction = program.separating()
         if direction is not None:
             raise _separation(program, peak, direction, names)
-    if len(null):
+    if len(null) and not unfelt:
         raise _dependence(objective, null, names)
     return moves
 

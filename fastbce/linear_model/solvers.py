@@ -44,6 +44,9 @@ MOST_EXTRA = 30
 # The gradient at which L-BFGS gives way to Newton steps, which double the digits: to go on to 1e-6
 # took it more than 200 steps for 135 columns of 602 rows.
 ROUGH = 1e-4
+# Why a solver cannot go on where the other one may.
+TOO_FLAT = "some coefficients are so large that the loss no longer feels them"
+NO_STEP = "no step along the Newton direction lowers the loss"
 # Products with a Hessian that does not fit, for one step: each is a pass for the gradient.
 CG_STEPS = 200
 
@@ -129,6 +132,25 @@ def _rounding(value: float, theta: Array) -> float:
     return EPS * (abs(value) + float(np.sum(np.abs(theta))))
 
 
+def solve(objective: Objective, theta: Array, solver: str, tol: float, max_iter: int) -> Solution:
+    """Return the end of a solver by its name, or of the other one where that cannot go on.
+
+    The first steps of a few samples of large weight may be so long that the loss is flat where
+    they end, on the one way and not on the other.
+    """
+    fits = objective.rows.columns <= NEWTON_COLUMNS
+    ways = [newton, lbfgs_finished]
+    if solver == "lbfgs" or (solver == "auto" and not fits):
+        ways.reverse()
+    solution = ways[0](objective, theta, tol, max_iter)
+    if fits and solution.reason in (TOO_FLAT, NO_STEP):
+        other = ways[1](objective, theta, tol, max_iter)
+        if other.converged:
+            other.iterations += solution.iterations
+            return other
+    return solution
+
+
 def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Solution:
     """Newton's method that seldom evaluates a Hessian, with a halving line search.
 
@@ -158,16 +180,14 @@ def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Sol
         if decrement <= max(EPS * abs(value), 1e-4 * tol**2):
             null = curvature.inverse.null
             if np.max(np.abs(null @ gradient), initial=0.0) > tol:
-                reason = "some coefficients are so large that the loss no longer feels them"
-                return Solution(theta, gradient, iteration, False, reason)
+                return Solution(theta, gradient, iteration, False, TOO_FLAT)
             # The last step is free: its gain is below the rounding of the loss.
             return Solution(theta - step, gradient, iteration, True)
         if iteration == max_iter:
             break
         found = _search(objective, theta, step, value - 1e-4 * decrement + 4 * rounding, decrement)
         if found is None:
-            reason = "no step along the Newton direction lowers the loss"
-            return Solution(theta, gradient, iteration, False, reason)
+            return Solution(theta, gradient, iteration, False, NO_STEP)
         trial, value, new_gradient, hessian = found
         curvature.learn(trial - theta, new_gradient - gradient)
         theta, gradient = trial, new_gradient

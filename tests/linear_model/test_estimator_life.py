@@ -47,7 +47,7 @@ def test_many_lives(first: int, backend: str) -> None:
 
 
 def guarded(python: Callable[..., Any], first: int, last: int, backend: str) -> None:
-    folder = str(Path(__file__).parent)
+    folder = str(Path(__file__).parents[1])
     script = (
         f"import sys, runpy; sys.path.insert(0, {folder!r}); "
         f"sys.argv = ['', '{first}', '{last}', '{backend}']; "
@@ -80,7 +80,7 @@ def test_a_warm_start_of_another_size_reads_nothing(
     python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     script = f"""
-import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import numpy as np
 from estimator_life import at_the_edge
 from fastbce.linear_model import LogisticRegression

@@ -15,7 +15,7 @@ from cases import needs_flights
 for _needed in ("sklearn", "rich", "matplotlib"):
     pytest.importorskip(_needed, reason=f"the scripts in bench/ need {_needed}")
 
-BENCH = Path(__file__).parents[1] / "bench"
+BENCH = Path(__file__).parents[2] / "bench"
 linux_only = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="resets the peak of the memory through /proc"
 )

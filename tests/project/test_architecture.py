@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from fastbce._operations import Operation
 
 PACKAGE = Path(fastbce.__file__).parent
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 NOT_IN_THE_TABLE = {
     **dict.fromkeys(["set_backend", "use_backend", "warmup"], "a setting"),
@@ -175,7 +175,7 @@ def test_functions_have_few_parameters() -> None:
 
 def test_files_are_short() -> None:
     root = PACKAGE.parent
-    for path in [*PACKAGE.rglob("*.py"), *TESTS.glob("*.py")]:
+    for path in [*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py")]:
         name = path.relative_to(root if path.is_relative_to(root) else TESTS.parent).as_posix()
         lines = len(path.read_text(encoding="utf-8").splitlines())
         assert lines <= MAX_LINES, f"{name} has {lines} lines"

@@ -15,7 +15,7 @@ import pytest
 )
 def test_kernels_as_plain_python(program: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-W", "error", str(Path(__file__).with_name(program))],
+        [sys.executable, "-W", "error", str(Path(__file__).parents[1] / program)],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1"},
         capture_output=True,
         text=True,

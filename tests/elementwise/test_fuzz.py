@@ -2,7 +2,7 @@
 
 Both backends get the same call, and must refuse it with the same exception or agree in value, shape
 and dtype. Inputs stay as they were, and after an error so does ``out=``. The slow run draws 10^5
-calls: ``python -m pytest -m slow tests/test_fuzz.py``.
+calls: ``python -m pytest -m slow tests/elementwise/test_fuzz.py``.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 # Where a path may start; a page names its neighbours and the modules of the package in short.
 PACKAGE, TESTS = ROOT / "fastbce", ROOT / "tests"

@@ -1,0 +1,91 @@
+"""Compile the kernels that reach every loop, and find the innermost loops in their assembly."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+COMPILE = """
+import json
+import numpy as np
+import fastbce
+from fastbce._kernels.compile import made
+from fastbce._operations import OPERATIONS
+
+rows = {}
+for row in OPERATIONS.values():
+    rows.setdefault(row.family, []).append(row)
+
+for dtype in (np.float32, np.float64):
+    x = np.full((2, 3), 0.25, dtype)
+    shared = x.copy()
+    shared.flags.writeable = False  # takes the way of arrays that threads share
+    for family, operations in rows.items():
+        calls = {row.results: getattr(fastbce, row.name) for row in operations}
+        if not family.is_loss:
+            (call,) = calls.values()
+            more = len(family.arguments) - 1
+            call(x, *[x] * more)
+            z = x.copy()
+            call(z, *[x] * more, out=z)
+            call(shared, *[shared] * more)
+            continue
+        widest = calls[max(calls, key=len)]
+        calls["gradient",](x, x)
+        for y in (x, x != 0):
+            calls["loss",](x, y)
+            calls["loss",](x, y, check_labels=True)
+            calls["loss", "gradient"](x, y)
+            widest(x, y, reduction="none")
+            for results, call in calls.items():
+                if "probabilities" in results:
+                    call(x, y)
+                    call(x, y, reduction="none")
+            z = x.copy()
+            calls["gradient",](z, y, out=z)
+        for reduction in ("none", "mean", "samples"):
+            calls["loss", "gradient"](x, x, sample_weight=x, reduction=reduction)
+half = np.full((2, 3), 0.25, np.float16)
+fastbce.sigmoid(half)
+fastbce.sigmoid_backward(half, half)
+fastbce.bce_gradient(half, half)
+kernels = {
+    dispatcher.__name__: [
+        [[str(argument) for argument in signature], assembly]
+        for signature, assembly in dispatcher.inspect_asm().items()
+    ]
+    for dispatcher in made
+    if dispatcher.__name__.endswith(("_block", "_run"))
+}
+print(json.dumps(kernels))
+"""
+
+PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and)p[sd]\s.*%([xyz])mm")
+PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
+# Loops without arithmetic on floats.
+INTEGER_LOOPS = {"is_hard_block", "check_labels_block"}
+
+
+class Loop(NamedTuple):
+    """The lines of an innermost loop."""
+
+    lines: list[str]
+
+    def count(self, pattern: re.Pattern[str]) -> int:
+        return sum(bool(pattern.match(line)) for line in self.lines)
+
+
+def innermost_loops(assembly: str) -> list[Loop]:
+    """Return the loops that contain no other: from a label to a jump back to it."""
+    lines = assembly.splitlines()
+    labels = {line.partition(":")[0]: i for i, line in enumerate(lines) if line.startswith(".L")}
+    spans = []
+    for i, line in enumerate(lines):
+        jump = re.match(r"^\s+j\w+\s+(\.L\w+)", line)
+        if jump and labels.get(jump[1], i + 1) <= i:
+            spans.append((labels[jump[1]], i))
+    return [
+        Loop(lines[a : b + 1])
+        for a, b in spans
+        if not any(a <= c and d <= b and (a, b) != (c, d) for c, d in spans)
+    ]
