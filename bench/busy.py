@@ -100,7 +100,8 @@ def measured(row: Row, threads: int) -> dict[int, list[float]]:
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__.partition("\n")[0]).parse_args()
-    threads = max(fastbce.get_num_threads(), 2)
+    before = fastbce.get_num_threads()
+    threads = max(before, 2)
     print(f"{machine_line()}; ms of a call, {N:,} elements\n")
     print("| | busy processes | one thread | all: mean | worst | all / one |")
     print("| --- " * 6 + "|")
@@ -116,7 +117,7 @@ def main() -> None:
             worst = max(times[threads]) * 1e3
             cells = f"{one:.2f} | {many:.2f} | {worst:.1f} | {many / one:.2f}"
             print(f"| {name} | {processes} | {cells} |", flush=True)
-    fastbce.set_num_threads(threads)
+    fastbce.set_num_threads(before)
 
 
 if __name__ == "__main__":
