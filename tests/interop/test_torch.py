@@ -16,6 +16,7 @@ import fastbce
 from fastbce._engine import calls
 from fastbce._engine.lender import Choice, Lender, lent
 from fastbce.interop import torch as interop
+from fastbce.interop.torch import _ways
 
 if TYPE_CHECKING:
     import subprocess
@@ -25,13 +26,13 @@ if TYPE_CHECKING:
 
 F = torch.nn.functional
 NAMES = ("binary_cross_entropy", "binary_cross_entropy_with_logits")
-N = interop.LEAST + 5
+N = _ways.LEAST + 5
 
 
 @pytest.fixture
 def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take tensors of any size our way."""
-    monkeypatch.setattr(interop, "LEAST", 0)
+    monkeypatch.setattr(_ways, "LEAST", 0)
 
 
 def scores(name: str, shape: Any, dtype: Any = torch.float64, seed: int = 0) -> Any:
@@ -157,7 +158,7 @@ def test_memory_order_is_kept(name: str) -> None:
             ours, theirs = both(name, scored, y, reduction=reduction)
             assert [t.stride() for t in ours] == [t.stride() for t in theirs]
             torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-14)
-            assert is_ours(ours[0]) == (scored.numel() >= interop.LEAST)
+            assert is_ours(ours[0]) == (scored.numel() >= _ways.LEAST)
 
 
 def test_a_right_label_at_an_infinite_logit_costs_nothing() -> None:
@@ -446,7 +447,7 @@ def pytorch_threads() -> Iterator[Callable[[int], None]]:
 
 @pytest.fixture
 def lender() -> Lender:
-    found: Lender = interop._team()[1]
+    found: Lender = _ways._team()[1]
     if found.slots is None:
         pytest.skip("PyTorch has no OpenMP here that can be found")
     return found
@@ -515,6 +516,7 @@ import os, sys, warnings
 import torch
 from fastbce._engine.lender import Choice
 from fastbce.interop import torch as interop
+from fastbce.interop.torch import _ways
 
 Choice.borrows = lambda self: True
 torch.set_num_threads(2)
@@ -525,7 +527,7 @@ for _ in range(3):
 warnings.simplefilter("ignore")
 child = os.fork()
 if not child:
-    assert interop._team()[1].slots is None
+    assert _ways._team()[1].slots is None
     found = interop.binary_cross_entropy_with_logits(z, y)
     os._exit(0 if found == expected else 1)
 assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -1,25 +1,10 @@
-"""PyTorch's binary cross-entropies on the CPU (extra ``torch``): one import is what changes.
-
-The functions and classes have the signatures, values and errors of ``torch.nn.functional`` and
-``torch.nn``. A call goes one of three ways:
-
-- while ``torch.compile`` or ``torch.export`` looks on, an operator of ours, of any size;
-- plain tensors on the CPU of at least 16,384 elements, a function that computes the gradient
-  together with the loss: logits and labels are read once;
-- everything else goes to PyTorch's own function, so that other devices, subclasses of tensors,
-  modes, ``vmap``, ``torch.func`` and forward derivatives stay as they are.
-
-What differs: labels may be bool or integers, which PyTorch refuses, and are read in place (integers
-other than 0 and 1 are refused). A logit of inf or -inf with the right label costs 0 where PyTorch
-has NaN. Sums are taken in float64, with the same bits for any number of threads.
-"""
+"""The ways of a call: whether it is one for us, and ours."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,13 +19,6 @@ from torch.nn import _reduction
 from fastbce import functional
 from fastbce._backends import active_backend
 
-__all__ = [
-    "BCELoss",
-    "BCEWithLogitsLoss",
-    "binary_cross_entropy",
-    "binary_cross_entropy_with_logits",
-]
-
 # Elements from which on a call of ours is faster. Below, it takes 28 us a step longer: a function
 # with a gradient of its own costs PyTorch more than its own.
 LEAST = 16_384
@@ -54,128 +32,10 @@ _REDUCTIONS = frozenset(("mean", "sum", "none"))
 _KINDS = frozenset((Tensor, nn.Parameter))
 
 
-def binary_cross_entropy(
-    input: Tensor,  # noqa: A002 - PyTorch's names
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-) -> Tensor:
-    """Binary cross-entropy of probabilities, as ``torch.nn.functional.binary_cross_entropy``.
-
-    ``-(y max(log p, -100) + (1 - y) max(log(1 - p), -100))``.
-
-    Parameters
-    ----------
-    input : Tensor
-        Probabilities in [0, 1]; any shape.
-    target : Tensor
-        Labels in [0, 1], of the same shape; of the dtype of `input`, bool or integers.
-    weight : Tensor, optional
-        Factors of the losses; the shape must broadcast to that of `input`.
-    size_average, reduce : bool, optional
-        Old forms of `reduction`; PyTorch warns of them.
-    reduction : {"mean", "sum", "none"}, default "mean"
-        The mean divides by the number of elements, whatever the weights.
-
-    Returns
-    -------
-    Tensor
-        Of the dtype of `input`; a scalar, or with ``"none"`` of its shape.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ or the reduction is unknown.
-    RuntimeError
-        If a probability or label is outside [0, 1], dtypes do not match, or a weight does not
-        broadcast.
-    """
-    if size_average is not None or reduce is not None:
-        reduction = _reduction.legacy_get_string(size_average, reduce)
-    loss = _loss(_PROBABILITIES, input, target, weight, reduction)
-    if loss is None:
-        target = _as_float(_PROBABILITIES, target, input)
-        loss = F.binary_cross_entropy(input, target, weight, reduction=reduction)
-    return loss
-
-
-def binary_cross_entropy_with_logits(
-    input: Tensor,  # noqa: A002
-    target: Tensor,
-    weight: Tensor | None = None,
-    size_average: bool | None = None,
-    reduce: bool | None = None,
-    reduction: str = "mean",
-    pos_weight: Tensor | None = None,
-) -> Tensor:
-    """Binary cross-entropy of logits, as the function of that name in ``torch.nn.functional``.
-
-    ``max(z, 0) - z y + log(1 + exp(-|z|))``.
-
-    Parameters
-    ----------
-    input : Tensor
-        Logits; any shape.
-    target : Tensor
-        Labels, of the same shape; of the dtype of `input`, bool or integers. Floats are not
-        checked, as PyTorch does not.
-    weight : Tensor, optional
-        Factors of the losses; the shape must broadcast to that of `input`.
-    size_average, reduce : bool, optional
-        Old forms of `reduction`; PyTorch warns of them.
-    reduction : {"mean", "sum", "none"}, default "mean"
-        The mean divides by the number of elements, whatever the weights.
-    pos_weight : Tensor, optional
-        Weights of the positive class; the shape must broadcast to that of `input`.
-
-    Returns
-    -------
-    Tensor
-        Of the dtype of `input`; a scalar, or with ``"none"`` of its shape.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, the reduction is unknown, or an integer label is neither 0 nor 1.
-    RuntimeError
-        If a weight does not broadcast.
-    """
-    if size_average is not None or reduce is not None:
-        reduction = _reduction.legacy_get_string(size_average, reduce)
-    # The kernels have no pos_weight yet.
-    loss = None if pos_weight is not None else _loss(_LOGITS, input, target, weight, reduction)
-    if loss is None:
-        target = _as_float(_LOGITS, target, input)
-        loss = F.binary_cross_entropy_with_logits(
-            input, target, weight, reduction=reduction, pos_weight=pos_weight
-        )
-    return loss
-
-
-class BCELoss(nn.BCELoss):
-    """``torch.nn.BCELoss`` with :func:`binary_cross_entropy`."""
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
-        """Return the loss."""
-        return binary_cross_entropy(input, target, self.weight, reduction=self.reduction)
-
-
-class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
-    """``torch.nn.BCEWithLogitsLoss`` with :func:`binary_cross_entropy_with_logits`."""
-
-    def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
-        """Return the loss."""
-        return binary_cross_entropy_with_logits(
-            input, target, self.weight, reduction=self.reduction, pos_weight=self.pos_weight
-        )
-
-
 # --- which way -----------------------------------------------------------------------------------
 
 
-class _Form(NamedTuple):
+class Form(NamedTuple):
     """One of the two losses."""
 
     loss: Callable[..., Any]
@@ -190,7 +50,7 @@ class _Form(NamedTuple):
     """Whether PyTorch looks at probabilities and labels."""
 
 
-def _loss(form: _Form, x: Any, y: Any, weight: Any, reduction: Any) -> Tensor | None:
+def loss_of(form: Form, x: Any, y: Any, weight: Any, reduction: Any) -> Tensor | None:
     """Return the loss by a way of ours, or None where the call is for PyTorch's function."""
     compiling = torch.compiler.is_compiling()
     if compiling:
@@ -268,7 +128,7 @@ def _broadcasts(weight: Tensor, x: Tensor) -> bool:
     )
 
 
-def _is_served(form: _Form, x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
+def _is_served(form: Form, x: Tensor, y: Tensor, weight: Tensor | None) -> bool:
     """Tell whether fastbce takes these values, and has the same result for them."""
     if x.is_neg() or y.is_neg() or (weight is not None and weight.is_neg()):
         return False  # a negative view: what its memory holds is of the other sign
@@ -283,7 +143,7 @@ def _lie_in(t: Tensor, low: float, high: float) -> bool:
     return not values.size or (float(values.min()) >= low and float(values.max()) <= high)
 
 
-def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
+def as_float(form: Form, target: Any, input: Any) -> Any:  # noqa: A002
     """Return labels that are bool or integers in the dtype of the input, for PyTorch."""
     if not (isinstance(input, Tensor) and isinstance(target, Tensor)):
         return target
@@ -298,18 +158,16 @@ def _as_float(form: _Form, target: Any, input: Any) -> Any:  # noqa: A002
 
 def _check_labels(y: Tensor) -> None:
     if not _lie_in(y, 0, 1):
-        with _named_as_here():
-            values = y.numpy()
+        values = y.numpy()
+        try:
             functional.bce_with_logits_loss(np.zeros(values.shape), values, check_labels=True)
+        except ValueError as error:
+            raise _named_as_here(error) from None
 
 
-@contextmanager
-def _named_as_here() -> Iterator[None]:
-    """Let errors about labels call them as PyTorch does."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(str(error).replace("y_true", "target")) from None
+def _named_as_here(error: ValueError) -> ValueError:
+    """Return an error about labels that calls them as PyTorch does."""
+    return ValueError(str(error).replace("y_true", "target"))
 
 
 # --- our own ways --------------------------------------------------------------------------------
@@ -323,52 +181,57 @@ def _team() -> tuple[Any, Any]:
     # Here, since it imports Numba.
     from fastbce._engine.lender import Lender, lent
 
-    library = Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"
+    suffix = ".dylib" if sys.platform == "darwin" else ".so"
+    library = Path(torch.__file__).parent / "lib" / f"libtorch_cpu{suffix}"
     return lent, Lender(os.fspath(library), torch.get_num_threads)
 
 
 def _computed(
-    form: _Form, arrays: _Arrays, reduction: str, *, gradient: bool
+    form: Form, arrays: _Arrays, reduction: str, *, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, where it is asked for, the gradient of the reduced loss."""
-    x, y, weight = arrays[0].detach(), arrays[1].detach(), arrays[2]
-    options = dict(form.options, reduction=reduction)
+    x, y, weight = (t.detach() if t is not None and t.requires_grad else t for t in arrays)
+    options = {**form.options, "reduction": reduction}
     if y.dtype not in _FLOATS and y.dtype is not torch.bool:
         options["check_labels"] = True
+    axes = _axes(x)
+    # Threads share what is contiguous. Copies are rare, and PyTorch makes them on all threads.
+    flat_x, flat_y = (t.permute(axes).contiguous() if axes else t.contiguous() for t in (x, y))
     if weight is not None:
         weight = weight.expand_as(x)
-    made: list[Tensor] = []
-    if not x.is_contiguous():
-        # As PyTorch does: in the order in which x lies in memory, which the results take over.
-        axes = sorted(range(x.ndim), key=x.stride, reverse=True)
-        made = [torch.empty_like(x) for _ in range((reduction == "none") + gradient)]
-        outs = tuple(t.permute(axes).numpy() for t in made)
-        if outs:
-            options["out"] = outs if len(outs) > 1 else outs[0]
-        x, y = x.permute(axes), y.permute(axes)
-        weight = None if weight is None else weight.permute(axes)
-    if weight is not None:
-        options["sample_weight"] = weight.numpy()
+        weight = weight.permute(axes) if axes else weight
+        options["sample_weight"] = weight.contiguous().numpy()
     lent, lender = _team()
     token = lent.set(lender)
     try:
-        with _named_as_here():
-            found = (form.both if gradient else form.loss)(x.numpy(), y.numpy(), **options)
+        function = form.both if gradient else form.loss
+        found = function(flat_x.numpy(), flat_y.numpy(), **options)
+    except ValueError as error:
+        raise _named_as_here(error) from None
     finally:
         lent.reset(token)
-    results = list(found) if gradient else [found]
-    if reduction != "none":
-        loss = torch.scalar_tensor(results.pop(0).item(), dtype=x.dtype)
-        return loss, _tensor(results, made)
-    return _tensor(results, made), _tensor(results, made) if gradient else None
+    loss, slope = found if gradient else (found, None)
+    if reduction == "none":
+        loss = _as_tensor(loss, x, axes)
+    else:
+        loss = torch.scalar_tensor(loss.item(), dtype=x.dtype)
+    return loss, None if slope is None else _as_tensor(slope, x, axes)
 
 
-def _tensor(results: list[Any], made: list[Tensor]) -> Tensor | None:
-    """Take the next result: one of the tensors that were made for them, or an array of ours."""
-    if not results:
-        return None
-    array = results.pop(0)
-    return made.pop(0) if made else torch.from_numpy(np.asarray(array))
+def _axes(x: Tensor) -> list[int]:
+    """Return the axes in the order in which x lies in memory; none if that is theirs."""
+    return [] if x.is_contiguous() else sorted(range(x.ndim), key=x.stride, reverse=True)
+
+
+def _as_tensor(array: Any, x: Tensor, axes: list[int]) -> Tensor:
+    """Return a result of ours as a tensor that lies in memory as PyTorch's would."""
+    found = torch.from_numpy(np.asarray(array))
+    if not axes:
+        return found
+    found = found.permute(sorted(range(x.ndim), key=axes.__getitem__))
+    if found.stride() != torch.empty_like(x, device="meta").stride():
+        return torch.empty_like(x).copy_(found)  # some elements of x share their place
+    return found
 
 
 class _Loss(torch.autograd.Function):
@@ -376,7 +239,7 @@ class _Loss(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, form: _Form, x: Tensor, y: Tensor, weight: Tensor | None, reduction: str
+        ctx: Any, form: Form, x: Tensor, y: Tensor, weight: Tensor | None, reduction: str
     ) -> Tensor:
         loss, ctx.gradient = _computed(form, (x, y, weight), reduction, gradient=True)
         ctx.save_for_backward(x, y, weight)
@@ -483,7 +346,7 @@ def _operator(name: str) -> Any:
     return getattr(torch.ops.fastbce, name).default
 
 
-_PROBABILITIES = _Form(
+PROBABILITIES = Form(
     functional.bce_loss,
     functional.bce_loss_gradient,
     F.binary_cross_entropy,
@@ -492,7 +355,7 @@ _PROBABILITIES = _Form(
     {"eps": EDGE, "check_labels": True},
     checks=True,
 )
-_LOGITS = _Form(
+LOGITS = Form(
     functional.bce_with_logits_loss,
     functional.bce_with_logits_loss_gradient,
     F.binary_cross_entropy_with_logits,
@@ -501,4 +364,4 @@ _LOGITS = _Form(
     {},
     checks=False,
 )
-_FORMS = {"binary_cross_entropy": _PROBABILITIES, "binary_cross_entropy_with_logits": _LOGITS}
+_FORMS = {"binary_cross_entropy": PROBABILITIES, "binary_cross_entropy_with_logits": LOGITS}
