@@ -103,8 +103,8 @@ def _slots_of(path: str) -> Any:
     except (OSError, AttributeError):
         return None
     slots = np.full(WORKERS * SLOT, ABSENT, np.int64)
-    slots[PARALLEL] = ctypes.cast(parallel, ctypes.c_void_p).value
-    slots[NUMBER] = ctypes.cast(number, ctypes.c_void_p).value
+    slots[PARALLEL] = ctypes.cast(parallel, ctypes.c_void_p).value or 0
+    slots[NUMBER] = ctypes.cast(number, ctypes.c_void_p).value or 0
     return slots
 
 

@@ -225,6 +225,48 @@ def test_float_labels_of_logits_are_not_checked(n: int) -> None:
     torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-14)
 
 
+# --- the focal loss ------------------------------------------------------------------------------
+
+
+def focal(z: Any, y: Any, alpha: float, gamma: float) -> Any:
+    """Return the losses and the gradient of their sum by other formulas, in float64."""
+    sign = 2 * y - 1
+    u = torch.sigmoid(-sign * z)  # of the other label
+    share = 1.0 if alpha < 0 else alpha * y + (1 - alpha) * (1 - y)
+    loss = F.softplus(-sign * z)
+    slope = -sign * share * u**gamma * (u + gamma * (1 - u) * loss)
+    return share * u**gamma * loss, slope
+
+
+@pytest.mark.parametrize("n", [5, N])
+@pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2), (-1, 0), (1, 0.5), (0.4, 3.0)])
+def test_focal_loss(alpha: float, gamma: float, n: int) -> None:
+    z, y = scores(NAMES[1], n), labels(n)
+    losses, slope = focal(z, y, alpha, gamma)
+    expected = {"none": losses, "sum": losses.sum(), "mean": losses.mean()}
+    for reduction, value in expected.items():
+        leaf = z.clone().requires_grad_()
+        for targets in (y, y.bool()):
+            options = {"alpha": alpha, "gamma": gamma, "reduction": reduction}
+            found = interop.sigmoid_focal_loss(leaf, targets, **options)
+            torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12)
+        gradient = torch.autograd.grad(found.sum(), leaf)[0]
+        scaled = slope / n if reduction == "mean" else slope
+        torch.testing.assert_close(gradient, scaled, rtol=1e-9, atol=1e-12)
+
+
+def test_focal_loss_refuses() -> None:
+    x, y = torch.zeros(3), torch.zeros(3)
+    with pytest.raises(ValueError, match=r"Invalid alpha value: 1\.5\. alpha must be in"):
+        interop.sigmoid_focal_loss(x, y, alpha=1.5)
+    with pytest.raises(ValueError, match="Invalid Value for arg 'reduction': 'median"):
+        interop.sigmoid_focal_loss(x, y, reduction="median")
+    with pytest.raises(ValueError, match="Target size"):
+        interop.sigmoid_focal_loss(x, y[:2])
+    with pytest.raises(ValueError, match=r"target\[0\] is 255"):
+        interop.sigmoid_focal_loss(x, torch.full((3,), 255, dtype=torch.uint8))
+
+
 # --- errors and warnings -------------------------------------------------------------------------
 
 BAD: dict[str, Callable[[Any, Any], tuple[tuple[Any, ...], dict[str, Any]]]] = {
@@ -334,7 +376,7 @@ def test_transformations_are_pytorchs(name: str) -> None:
 def test_other_tensors_are_pytorchs(name: str) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    class Marked(torch.Tensor):
+    class Marked(torch.Tensor):  # type: ignore[name-defined,misc]
         pass
 
     function = getattr(interop, name)

@@ -16,6 +16,7 @@ has NaN. Sums are taken in float64, with the same bits for any number of threads
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.nn import _reduction
@@ -27,6 +28,7 @@ __all__ = [
     "BCEWithLogitsLoss",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "sigmoid_focal_loss",
 ]
 
 
@@ -128,6 +130,64 @@ def binary_cross_entropy_with_logits(
             input, target, weight, reduction=reduction, pos_weight=pos_weight
         )
     return loss
+
+
+def sigmoid_focal_loss(
+    inputs: Tensor,
+    targets: Tensor,
+    alpha: float = 0.25,
+    gamma: float = 2,
+    reduction: str = "none",
+) -> Tensor:
+    """Focal loss of logits, as ``torchvision.ops.sigmoid_focal_loss``.
+
+    ``alpha_t (1 - p_t)^gamma bce`` with ``p_t = p y + (1 - p) (1 - y)`` and
+    ``alpha_t = alpha y + (1 - alpha) (1 - y)``.
+
+    Parameters
+    ----------
+    inputs : Tensor
+        Logits; any shape.
+    targets : Tensor
+        Labels, of the same shape; of the dtype of `inputs`, bool or integers.
+    alpha : float, default 0.25
+        What label 1 weighs, in [0, 1]; label 0 weighs ``1 - alpha``. With -1 both weigh 1.
+    gamma : float, default 2
+        How much less an element counts whose label is likely already.
+    reduction : {"none", "mean", "sum"}, default "none"
+        The mean divides by the number of elements.
+
+    Returns
+    -------
+    Tensor
+        Of the dtype of `inputs`; a scalar, or with ``"none"`` of its shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, `alpha` or the reduction is not one of these, or an integer label is
+        neither 0 nor 1.
+    """
+    if not 0 <= alpha <= 1 and alpha != -1:
+        raise ValueError(
+            f"Invalid alpha value: {alpha}. alpha must be in the range [0,1] or -1 for ignore."
+        )
+    # By torchvision's formula.
+    targets = as_float(LOGITS, targets, inputs)
+    p = torch.sigmoid(inputs)
+    loss = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
+    p_t = p * targets + (1 - p) * (1 - targets)
+    loss = loss * ((1 - p_t) ** gamma)
+    if alpha >= 0:
+        loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
+    if reduction == "none":
+        return loss
+    if reduction in ("mean", "sum"):
+        return loss.mean() if reduction == "mean" else loss.sum()
+    raise ValueError(
+        f"Invalid Value for arg 'reduction': '{reduction} \n"
+        " Supported reduction modes: 'none', 'mean', 'sum'"
+    )
 
 
 class BCELoss(nn.BCELoss):
