@@ -27,9 +27,9 @@ CORE_TESTS = (
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests, or those that are named: ``nox -s tests -- tests/cli``."""
+    """Run all tests but the slow ones, or those that are named: ``nox -s tests -- tests/cli``."""
     session.install("-e", ".[test]")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow", *session.posargs)
 
 
 @nox.session(default=False)
@@ -44,8 +44,10 @@ def oldest(session: nox.Session) -> None:
     """Run the core's tests with the oldest NumPy and Numba that pyproject.toml admits."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         needed = tomllib.load(file)["project"]["dependencies"]
-    session.install("-e", ".", *(n.replace(">=", "==") for n in needed), "pytest", "hypothesis")
-    session.run("python", "-m", "pytest", *(session.posargs or CORE_TESTS))
+    oldest = (requirement.replace(">=", "==") for requirement in needed)
+    session.install("-e", ".", *oldest, "pytest", "pytest-xdist", "hypothesis")
+    tests = session.posargs or CORE_TESTS
+    session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow", *tests)
 
 
 @nox.session

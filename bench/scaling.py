@@ -2,10 +2,10 @@
 
     python bench/scaling.py            # and dask-ml on the same data, where it is installed
 
-    t = fixed + chunks * task + rows / (workers * rate)
+    t = fixed + workers * task + chunks / workers * chunk + rows / (workers * rate)
 
-A chunk costs a task and an eighth of another for the sums; on few processors the scheduler, the
-client and the workers take turns, so the terms add up.
+The scheduler and the client have a task a worker, and a worker prepares its chunks one after the
+other; on few processors they take turns, so the terms add up.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from fastbce.linear_model.survey import survey_of
 
 ROWS, COLUMNS = 4_000_000, 32
 ROUNDS = 7
-CHUNKS = (4, 32, 128, 400)
+CHUNKS = (8, 32, 128, 400)
+WORKERS = (1, 2)
+TASKS = 400
 
 
 def make(chunks: int) -> tuple[Any, Any]:
@@ -59,7 +61,7 @@ def passes(workers: int) -> list[tuple[int, int, float]]:
         for count in CHUNKS:
             X, y = client.persist(make(count))
             chunks = interop._chunks_of(X, y, None)
-            survey = interop._reduce(chunks, survey_of, operator.add)
+            survey = chunks.reduce(partial(interop._of_arrays, survey_of), operator.add)
             rows = interop._Cluster(survey, None, chunks)
             zero = np.zeros(COLUMNS + 1)
             objective = likelihood_of(rows)
@@ -88,18 +90,33 @@ def seconds_of_a_row() -> float:
         return timed(partial(objective, zero)) / rows.n
 
 
+def seconds_of_a_task() -> float:
+    """Return what a task costs the client, the scheduler and a worker, one after the other."""
+    with cluster(1) as local, Client(local) as client:
+
+        def tasks() -> None:
+            client.gather([client.submit(abs, i, pure=False) for i in range(TASKS)])
+
+        tasks()
+        return timed(tasks) / TASKS
+
+
 def model(measured: list[tuple[int, int, float]]) -> Any:
     """Return seconds as a function of workers, chunks and rows; relative errors are minimised."""
-    row = seconds_of_a_row()
+    row, task = seconds_of_a_row(), seconds_of_a_task()
     times = np.array([t for *_, t in measured])
-    terms = np.array([(1.0, k) for _, k, _ in measured]) / times[:, None]
-    rest = np.array([(t - row * ROWS / w) / t for w, _, t in measured])
-    fixed, task = optimize.nnls(terms, rest)[0]
+    terms = np.array([(1.0, k / w) for w, k, _ in measured]) / times[:, None]
+    rest = np.array([(t - row * ROWS / w - task * w) / t for w, _, t in measured])
+    fixed, chunk = optimize.nnls(terms, rest)[0]
     print(
-        f"fixed {fixed * 1e3:.1f} ms a pass, {task * 1e3:.2f} ms a chunk, "
-        f"{1 / row / 1e6:.1f} million rows/s a worker"
+        f"fixed {fixed * 1e3:.1f} ms a pass, {task * 1e3:.2f} ms a worker, {chunk * 1e3:.2f} ms a "
+        f"chunk on its worker, {1 / row / 1e6:.1f} million rows/s a worker"
     )
-    return lambda workers, chunks, rows: fixed + task * chunks + row * rows / workers
+
+    def seconds(workers: int, chunks: int, rows: int) -> float:
+        return fixed + task * workers + (chunk * chunks + row * rows) / workers
+
+    return seconds
 
 
 def compare_with_dask_ml() -> None:
@@ -126,7 +143,9 @@ def compare_with_dask_ml() -> None:
             theta = np.append(peer.intercept_, peer.coef_)
             away = np.max(np.abs(theta - ours.result_.params))
             chunks = interop._chunks_of(X, y, None)
-            rows = interop._Cluster(interop._reduce(chunks, survey_of, operator.add), None, chunks)
+            rows = interop._Cluster(
+                chunks.reduce(partial(interop._of_arrays, survey_of), operator.add), None, chunks
+            )
             objective = likelihood_of(rows)
             gradient = np.max(np.abs(objective(objective.coordinates.standard(theta))[1]))
             print(
@@ -136,7 +155,7 @@ def compare_with_dask_ml() -> None:
 
 
 def main() -> None:
-    measured = passes(1) + passes(2)
+    measured = [found for workers in WORKERS for found in passes(workers)]
     predict = model(measured)
     for workers, chunks, seconds in measured:
         shown = predict(workers, chunks, ROWS)
@@ -144,9 +163,9 @@ def main() -> None:
             f"{workers} workers, {chunks:4} chunks: {seconds * 1e3:6.0f} ms measured, "
             f"{shown * 1e3:6.0f} ms by the model"
         )
-    print("10^9 rows, and 10^7 rows a worker, in chunks of 10^6 or one a worker if that is more:")
+    print("10^9 rows, and 10^7 or 10^8 a worker, in chunks of 10^6, at least one a worker:")
     for workers in (1, 3, 10, 30, 100, 300, 1000):
-        for rows in (10**9, 10**7 * workers):
+        for rows in (10**9, 10**7 * workers, 10**8 * workers):
             seconds = predict(workers, max(workers, rows // 10**6), rows)
             print(
                 f"{workers:5} workers, {rows:.0e} rows: {seconds:8.2f} s a pass, "

@@ -21,15 +21,25 @@ from ._inputs import (
     float_dtypes,
     is_plain,
     raise_first_bad_label,
-    refuse_later_options,
+    raise_first_bad_probability,
 )
 from ._operations import OPERATIONS, Operation
+from ._options import (
+    FLOOR,
+    FLOOR_16,
+    NOTHING_GIVEN,
+    Given,
+    are_default,
+    check_options,
+    divide,
+)
 from ._outputs import as_given, is_plain_out, targets
 from ._typing import Array, Call
 
-# The options of a loss as they were passed, in the order in which `evaluate` takes them apart. A
-# tuple, since a record with names costs 0.2 us more, 4 % of a call on 1,000 elements.
-Options = tuple[Any, Any, Any, str, Any, Any]
+# The options of a loss as they were passed, in the order in which `evaluate` takes them apart, the
+# rarer ones in a tuple of their own. A tuple, since a record with names costs 0.2 us more, 4 % of a
+# call on 1,000 elements.
+Options = tuple[Any, str, Any, Any, tuple[Any, ...]]
 
 
 def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
@@ -64,7 +74,7 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
 def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) -> Any:
     """Evaluate a loss, its derivatives, or both."""
     operation = OPERATIONS[name]
-    sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps = options
+    sample_weight, reduction, check_labels, eps, more = options
     weight: Array | None = None
     plain = sample_weight is None and are_plain(scores, y_true)
     if plain:
@@ -75,42 +85,46 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         weight = check_weight(sample_weight, x.shape)
     if type(reduction) is not str or reduction != "mean":
         check_reduction(reduction, x)
-    if pos_weight is not None or type(label_smoothing) is not float or label_smoothing != 0.0:
-        refuse_later_options(pos_weight, label_smoothing)
     if check_labels is not False:
         check_flag(check_labels, "check_labels")
-    bounds = _bounds(eps, compute) if operation.family.clips else ()
+    given = NOTHING_GIVEN if are_default(more) else check_options(more, x, y, compute)
+    clipping = _clipping(eps, given, compute, result) if operation.family.clips else ()
 
     size = x.size
-    count = size if reduction == "mean" else x.shape[-1] if reduction == "samples" else 1
+    count: Any = size if reduction == "mean" else x.shape[-1] if reduction == "samples" else 1
+    rows: Array | None = None
+    if given is not NOTHING_GIVEN:
+        count, weight, rows = divide(given, reduction, count, y, weight)
+        plain = plain and weight is None and given.mask is None
     # What becomes of the elements' losses.
     losses = "sum" if reduction == "mean" else reduction
     if not operation.returns_loss:
         losses = "none"
     has_losses = operation.returns_loss and losses != "sum"
-    module = backend("elementwise")
     arrays, aliased = _NO_ARRAYS
     if has_losses or operation.arrays or out is not None:
         first = (x.shape[:-1] if losses == "samples" else x.shape,) if has_losses else ()
-        inputs = (x, y) if weight is None else (x, y, weight)
-        empty = np.empty if x.nbytes < LEAST else module.empty
+        inputs = (x, y) if plain else (x, y, weight, given.mask)
+        empty = np.empty if x.nbytes < LEAST else backend("elementwise").empty
         shapes = (*first, *(x.shape,) * operation.arrays)
         arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
-    total = np.nan if losses == "sum" and reduction == "mean" else 0.0
+    total = 0.0
     if size:
         loss, others = (arrays[0], arrays[1:]) if has_losses else (None, arrays)
         outputs = (loss, *operation.before, *others, *operation.after)
-        bad_labels = np.zeros(1, np.int64) if check_labels else None
-        call = Call((x, _bits(y), weight), outputs, compute, out is not None, plain, aliased)
-        total = module.compute(operation, call, (*bounds, 1.0 / count, bad_labels), losses)
-        if bad_labels is not None and bad_labels[0]:
-            raise_first_bad_label(y)
-        if losses == "sum":
-            total /= count
+        inputs = (x, _bits(y), weight, None if given.mask is None else _bits(given.mask))
+        call = Call(inputs, outputs, compute, out is not None, plain, aliased)
+        # Nothing counts where the divisor is 0: its mean is NaN and its gradient 0.
+        scale = 1.0 / count if count else 0.0
+        total = _run(operation, call, clipping, scale, losses, given, check_labels)
     elif losses == "samples":
         arrays[0].fill(np.nan)
+    if rows is not None and has_losses:
+        arrays[0][rows] = np.nan
     results = arrays if plain and not (has_losses and out is None) else as_given(out, arrays)
     if losses == "sum":
+        if reduction == "mean":
+            total = total / count if count else np.nan
         results = [rounded(total, result), *results]
     return results[0] if len(results) == 1 else tuple(results)
 
@@ -119,11 +133,14 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
 _NO_ARRAYS: tuple[list[Any], bool] = ([], False)
 
 
-def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any]]:
+def total_of_samples(
+    scores: Any, y_true: Any, check_labels: Any
+) -> tuple[float, int, np.dtype[Any]]:
     """Return the sum, size and dtype of ``bce_loss(scores, y_true, reduction="samples")``.
 
     The sum is not rounded to that dtype, and found without such an array.
     """
+    check_flag(check_labels, "check_labels")
     operation = OPERATIONS["bce_loss"]
     plain = are_plain(scores, y_true)
     if plain:
@@ -137,10 +154,53 @@ def total_of_samples(scores: Any, y_true: Any) -> tuple[float, int, np.dtype[Any
         count = math.prod(x.shape[:-1])
         return (np.nan if count else 0.0), count, result
     results = (None, *operation.before, *operation.after)
-    call = Call((x, _bits(y), None), results, compute, False, plain)
-    parameters = (*_bounds(1e-7, compute), 1.0, None)
-    total = backend("elementwise").compute(operation, call, parameters, "sum")
+    call = Call((x, _bits(y), None, None), results, compute, False, plain)
+    clipping = _clipping(1e-7, NOTHING_GIVEN, compute, result)
+    total = _run(operation, call, clipping, 1.0, "sum", NOTHING_GIVEN, check_labels)
     return total / outputs, size // outputs, result
+
+
+def _run(
+    operation: Operation,
+    call: Call,
+    clipping: tuple[Any, ...],
+    scale: float,
+    losses: str,
+    given: Given,
+    check_labels: Any,
+) -> Any:
+    """Compute; raise for labels and probabilities that are none. Returns the sum of the losses."""
+    if call.aliased and check_labels:
+        # Results will be written over what is to be looked at.
+        _raise_first_bad(operation, call, given, (True, True))
+        check_labels = False
+    # Labels that are no floats are always looked at: a mask of 0 and 255 is no rare mistake.
+    looks = (check_labels or call.inputs[1].dtype.kind != "f", check_labels)
+    faults = [np.zeros(1, np.int64) if look else None for look in looks]
+    rules = (given.ignore, given.smoothing)
+    parameters: tuple[Any, ...] = (scale, faults[0], rules, given.positive)
+    if clipping:
+        bounds, *rest = clipping
+        parameters = (bounds, scale, *faults, (*rules, *rest), given.positive)
+    total = backend("elementwise").compute(operation, call, parameters, losses)
+    found = tuple(fault is not None and fault[0] != 0 for fault in faults)
+    if any(found):
+        _raise_first_bad(operation, call, given, found)
+    return total
+
+
+def _raise_first_bad(
+    operation: Operation, call: Call, given: Given, found: tuple[bool, ...]
+) -> None:
+    """Raise for the first bad label or probability, if there is one."""
+    x, y, weight, _ = call.inputs
+    kept = given.kept(y)
+    if weight is not None:
+        kept = weight != 0 if kept is None else kept & (weight != 0)
+    if found[0]:
+        raise_first_bad_label(y, kept)
+    if found[1] and operation.family.clips:
+        raise_first_bad_probability(x, next(iter(operation.family.arguments)), kept)
 
 
 def _arrays(
@@ -158,8 +218,15 @@ def _bits(y: Array) -> Array:
     return y.view(np.uint8) if y.dtype.char == "?" else y
 
 
-def _bounds(eps: Any, dtype: np.dtype[Any]) -> tuple[Any]:
-    return (clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), dtype),)
+def _clipping(
+    eps: Any, given: Given, dtype: np.dtype[Any], result: np.dtype[Any]
+) -> tuple[Any, ...]:
+    """Return the bounds, whether the gradient is 0 beyond them, and its least denominator."""
+    bounds = clip_bounds(eps if type(eps) is float else as_number(eps, "eps"), dtype, result)
+    if given.gradient == "torch":
+        floor = FLOOR_16 if result == np.float16 else FLOOR
+        return (dtype.type(0), dtype.type(1)), None, floor
+    return bounds, True if given.gradient == "zero" else None, None
 
 
 def rounded(value: float, dtype: np.dtype[Any]) -> Any:

@@ -16,6 +16,10 @@ import numpy as np
 from ._typing import Array as Array  # noqa: PLC0414
 
 REDUCTIONS = ("none", "mean", "sum", "samples")
+# Images have this where a mask holds.
+MASK = 255
+# 1 / eps is the largest gradient: float16 ends at 65504.
+LEAST_EPS_16 = 2.0**-15
 
 _FLOATS = (np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64))
 
@@ -158,18 +162,7 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
     """Return sample weights broadcast to `shape` (a view), or None."""
     if weight is None:
         return None
-    array = as_array(weight, "sample_weight")
-    if array.shape != shape:
-        try:
-            array = np.broadcast_to(array, shape)
-        except ValueError:
-            hint = "one weight an element, or a shape that broadcasts to it"
-            if array.ndim == 1 and len(shape) > 1 and array.shape[0] == shape[0]:
-                hint = "for one weight a row pass sample_weight[:, None]"
-            raise ValueError(
-                f"sample_weight has shape {array.shape}, which does not broadcast to {shape}: "
-                f"{hint}"
-            ) from None
+    array = broadcast(as_array(weight, "sample_weight"), shape, "sample_weight")
     if array.size:
         low, high = np.min(array), np.max(array)
         if not (low >= 0 and high < np.inf):
@@ -179,6 +172,21 @@ def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
     return array
 
 
+def broadcast(array: Array, shape: tuple[int, ...], name: str) -> Array:
+    """Return what is given for each element, broadcast to `shape` (a view)."""
+    if array.shape == shape:
+        return array
+    try:
+        return np.broadcast_to(array, shape)
+    except ValueError:
+        hint = "one for each element, or a shape that broadcasts to that"
+        if array.ndim == 1 and len(shape) > 1 and array.shape[0] == shape[0]:
+            hint = f"for one for each row pass {name}[:, None]"
+        raise ValueError(
+            f"{name} has shape {array.shape}, which does not broadcast to {shape}: {hint}"
+        ) from None
+
+
 def check_reduction(reduction: Any, scores: Array) -> None:
     """Raise unless the reduction is a known one, and the scores have what it needs."""
     check_choice(reduction, REDUCTIONS, "unknown reduction")
@@ -186,58 +194,67 @@ def check_reduction(reduction: Any, scores: Array) -> None:
         raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
 
 
-def refuse_later_options(pos_weight: Any, label_smoothing: Any) -> None:
-    """Raise for the two options whose kernels are not written yet."""
-    if pos_weight is not None:
-        raise NotImplementedError(
-            "pos_weight is not supported yet. For labels of 0 and 1 pass "
-            "sample_weight=np.where(np.equal(y_true, 1), pos_weight, 1). For soft labels add the "
-            "results of two calls: one with the labels np.ones_like(y_true) and "
-            "sample_weight=pos_weight * y_true, one with np.zeros_like(y_true) and "
-            "sample_weight=1 - y_true. Weights of your own multiply all of these"
+def raise_first_bad_label(labels: Array, kept: Array | None) -> None:
+    """Raise for the first label that is NaN or outside [0, 1], of the elements that are kept."""
+    found = _first_outside(labels, kept)
+    if found:
+        hint = _label_hint(labels if kept is None else labels[kept])
+        raise ValueError(f"y_true{found}, but labels must lie in [0, 1]{hint}")
+
+
+def raise_first_bad_probability(probabilities: Array, name: str, kept: Array | None) -> None:
+    """Raise for the first prediction that is NaN or outside [0, 1], of those that are kept."""
+    found = _first_outside(probabilities, kept)
+    if found:
+        raise ValueError(
+            f"{name}{found}, but probabilities must lie in [0, 1]; logits, which may be any "
+            "number, are what bce_with_logits_loss and its relatives take"
         )
-    advice = "smooth the labels instead: y_true * (1 - s) + s / 2"
-    smoothing = as_number(label_smoothing, "label_smoothing", f"; {advice}")
-    if not 0.0 <= smoothing <= 1.0:
-        raise ValueError(f"label_smoothing must lie in [0, 1], got {smoothing!r}")
-    if smoothing:
-        raise NotImplementedError(f"label_smoothing={smoothing!r} is not supported yet; {advice}")
 
 
-def raise_first_bad_label(labels: Array) -> None:
-    """Raise for the first label that is NaN or outside [0, 1]."""
-    rows = 1 + (1 << 16) // max(1, labels[:1].size) if labels.ndim else 1
-    for start in range(0, len(labels) if labels.ndim else 1, rows):
-        part = labels[start : start + rows] if labels.ndim else labels
-        bad = np.argwhere(~((part >= 0) & (part <= 1)))
+def _first_outside(values: Array, kept: Array | None) -> str:
+    """Name the first element that is NaN or outside [0, 1], and say what it is."""
+    rows = 1 + (1 << 16) // max(1, values[:1].size) if values.ndim else 1
+    for start in range(0, len(values) if values.ndim else 1, rows):
+        part = values[start : start + rows] if values.ndim else values
+        outside = ~((part >= 0) & (part <= 1))
+        if kept is not None:
+            outside &= kept[start : start + rows] if values.ndim else kept
+        bad = np.argwhere(outside)
         if len(bad):
             first = tuple(bad[0].tolist())
-            value = part[first]
             index = (start + first[0], *first[1:]) if first else ()
-            where = index[0] if len(index) == 1 else index
-            raise ValueError(
-                f"y_true[{where}] is {value}, but labels must lie in [0, 1]{_label_hint(labels)}"
-            )
+            return f"[{index[0] if len(index) == 1 else index}] is {part[first]}"
+    return ""
 
 
 def _label_hint(labels: Array) -> str:
     if labels.dtype.kind == "f" and np.isnan(labels).any():
         return "; drop the rows whose label is missing"
     low, high = labels.min(), labels.max()
-    if low == -1 and high == 1:
+    if low == -1 and np.isin(labels, (-1, 0, 1)).all():
+        if (labels == 0).any():
+            return "; if -1 stands for an unknown label pass ignore_index=-1"
         return "; for labels -1 and 1 pass (y_true + 1) / 2"
-    return f", and here they reach from {low} to {high}"
+    reach = f", and here they reach from {low} to {high}"
+    if high == MASK and np.isin(labels, (0, MASK)).all():
+        return f"{reach}; for a mask of 0 and {MASK} pass y_true == {MASK}"
+    if low < high and np.isin(labels, (low, high)).all():
+        return f"{reach}; if {high} stands for 1 and {low} for 0 pass y_true == {high}"
+    return reach
 
 
 @lru_cache
-def clip_bounds(eps: float, dtype: np.dtype[Any]) -> tuple[Any, Any]:
+def clip_bounds(eps: float, dtype: np.dtype[Any], result: np.dtype[Any]) -> tuple[Any, Any]:
     """Return the bounds that predictions are clipped to, as scalars of `dtype`.
 
     They are `eps` and ``1 - eps`` rounded to `dtype`, except that they never reach 0 and 1,
-    where the loss would be infinite.
+    where the loss would be infinite, nor the numbers where a gradient exceeds float16.
     """
     if not 0.0 < eps < 0.5:
         raise ValueError(f"eps must lie strictly between 0 and 0.5, got {eps!r}")
+    if result == np.float16:
+        eps = max(eps, LEAST_EPS_16)
     with np.errstate(all="ignore"):
         low = max(dtype.type(eps), np.finfo(dtype).tiny)
         high = min(dtype.type(1.0 - eps), np.nextafter(dtype.type(1), dtype.type(0)))

@@ -12,7 +12,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Call(NamedTuple):
     """The arrays of one call, checked, as a backend gets them.
 
-    A weight or an output that is absent is None.
+    A weight, a mask or an output that is absent is None.
     """
 
     inputs: tuple[Any, ...]

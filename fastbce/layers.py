@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._evaluate import rounded, total_of_samples
+from ._inputs import check_flag
 from .functional import (
     bce_gradient,
     bce_loss,
@@ -130,6 +131,12 @@ class Loss:
 class Loss_BinaryCrossentropy(Loss):
     """Binary cross-entropy of predicted probabilities, clipped to ``[1e-7, 1 - 1e-7]``.
 
+    Parameters
+    ----------
+    check_labels : bool, default False
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]. Labels that are
+        bool or integers are looked at always.
+
     Attributes
     ----------
     dinputs : ndarray
@@ -137,10 +144,16 @@ class Loss_BinaryCrossentropy(Loss):
     """
 
     dinputs: Any
+    # On the class too, for subclasses as above.
+    check_labels: bool = False
+
+    def __init__(self, *, check_labels: bool = False) -> None:
+        check_flag(check_labels, "check_labels")
+        self.check_labels = check_labels
 
     def forward(self, y_pred: ArrayLike, y_true: ArrayLike) -> Any:
         """Return the mean over the last axis of the element losses."""
-        return bce_loss(y_pred, y_true, reduction="samples")
+        return bce_loss(y_pred, y_true, reduction="samples", check_labels=self.check_labels)
 
     def backward(self, dvalues: ArrayLike, y_true: ArrayLike) -> None:
         """Set `dinputs` to the gradient of the mean loss.
@@ -148,13 +161,14 @@ class Loss_BinaryCrossentropy(Loss):
         `dvalues` are the predicted probabilities. One-dimensional ones count as samples of a
         single output each.
         """
-        self.dinputs = _per_sample_and_output(bce_gradient(dvalues, y_true))
+        gradient = bce_gradient(dvalues, y_true, check_labels=self.check_labels)
+        self.dinputs = _per_sample_and_output(gradient)
 
     def _total(self, output: Any, y: Any) -> tuple[float, int, np.dtype[Any]]:
         # Without an array of the samples' losses, where nobody has a forward of their own.
         if getattr(self.forward, "__func__", None) is not _FORWARD:
             return super()._total(output, y)
-        return total_of_samples(output, y)
+        return total_of_samples(output, y, self.check_labels)
 
 
 _FORWARD = Loss_BinaryCrossentropy.forward
@@ -167,6 +181,12 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
     it needs no clipping and does not lose the gradient of saturated outputs. Logits and labels are
     read once for all results: :meth:`backward` hands out the gradient that :meth:`forward` computed
     if it gets that call's output and labels, the same objects, not changed in between.
+
+    Parameters
+    ----------
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1]. Labels that are bool or integers
+        are looked at always.
 
     Attributes
     ----------
@@ -181,12 +201,18 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
     dinputs: Any
     # What the last forward got and gave, the gradient at the end, until backward takes it.
     _ahead: tuple[Any, Any, Any, Any]
+    # On the class too, for subclasses whose __init__ does not call this one's.
+    check_labels: bool = False
+
+    def __init__(self, *, check_labels: bool = False) -> None:
+        check_flag(check_labels, "check_labels")
+        self.check_labels = check_labels
 
     def forward(self, inputs: ArrayLike, y_true: ArrayLike) -> Any:
         """Set `output` to the probabilities and return the mean loss."""
         # With the gradient, one pass takes 0.8 to 0.95 times as long as two without it: so even
         # where no backward follows.
-        loss, output, gradient = sigmoid_bce(inputs, y_true)
+        loss, output, gradient = sigmoid_bce(inputs, y_true, check_labels=self.check_labels)
         self.inputs, self.output = inputs, output
         self._ahead = (inputs, output, y_true, gradient)
         return loss
@@ -199,11 +225,12 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
         """
         ahead = vars(self).pop("_ahead", None)
         if dvalues is not getattr(self, "output", None):
-            gradient = sigmoid_backward(bce_gradient(dvalues, y_true), dvalues)
+            slope = bce_gradient(dvalues, y_true, check_labels=self.check_labels)
+            gradient = sigmoid_backward(slope, dvalues)
         elif ahead and ahead[0] is self.inputs and ahead[1] is dvalues and ahead[2] is y_true:
             gradient = ahead[3]
         else:
-            gradient = bce_with_logits_gradient(self.inputs, y_true)
+            gradient = bce_with_logits_gradient(self.inputs, y_true, check_labels=self.check_labels)
         self.dinputs = _per_sample_and_output(gradient)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ._backends import backend
-from ._inputs import as_array, as_number, check_weight, float_dtypes
+from ._inputs import as_array, as_number, check_weight, float_dtypes, raise_first_bad_label
 from ._linear_options import Gram
 from ._outputs import as_given, check_out, overlaps
 from ._typing import Array
@@ -44,7 +44,8 @@ def linear_bce_loss_gradient(
         columns, strided, read-only and memory-mapped arrays included; converted a few rows at a
         time otherwise.
     y_true : array_like of shape (n,)
-        Labels in [0, 1], hard or soft, of any bool, integer or float dtype.
+        Labels in [0, 1], hard or soft, of any bool, integer or float dtype. Integers must be 0 or
+        1.
     coef : array_like of shape (d,)
         Coefficients. The arithmetic is done in the wider of the dtypes of `X` and of an array
         `coef`: float64 coefficients with a float32 `X` cost little, as reading `X` takes longer.
@@ -70,7 +71,7 @@ def linear_bce_loss_gradient(
         If an argument is not real and numeric, or `out` has the wrong dtype.
     ValueError
         If `X` is not two-dimensional or has no rows, shapes do not match, a weight is negative or
-        not finite, or `out` is read-only or overlaps an input.
+        not finite, an integer label is not 0 or 1, or `out` is read-only or overlaps an input.
 
     Notes
     -----
@@ -82,6 +83,8 @@ def linear_bce_loss_gradient(
     shift = _as_intercept(intercept)
     y = as_array(y_true, "y_true")
     _check_rows(y, "y_true", X)
+    if y.dtype.kind in "iu" and (y.min() < 0 or y.max() > 1):
+        raise_first_bad_label(y, None)
     (given,) = (None,) if out is None else check_out(out, (coef.shape,), dtype)
     overlaps((given,), (X, y, weight))
     target = np.empty(coef.shape, dtype) if given is None else given

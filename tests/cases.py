@@ -144,6 +144,8 @@ def _sigmoid_backward(dvalues: Array, output: Array) -> Array:
 
 def clip_bounds(dtype: np.dtype[Any], eps: float) -> tuple[Any, Any]:
     """Return eps and 1 - eps as the function's own dtype has them: float16 works in float32."""
+    if dtype.str[1:] == "f2":
+        eps = max(eps, 2.0**-15)  # a gradient of more than 65504 would be infinite
     own = {"f2": np.float32, "f4": np.float32}.get(dtype.str[1:], np.float64)
     return max(own(eps), np.finfo(own).tiny), min(own(1 - eps), np.nextafter(own(1), own(0)))
 

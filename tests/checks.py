@@ -19,6 +19,11 @@ both_dtypes = pytest.mark.parametrize("dtype", FLOATS[1:], ids=lambda dtype: dty
 all_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__name__)
 
 
+def in_ci(*values: Any) -> Any:
+    """Return parameters of a test that .ci/run takes and the README's command leaves out."""
+    return pytest.param(*values, marks=pytest.mark.ci)
+
+
 def ulps(actual: Any, exact: Any) -> Array:
     """Return the errors in units in the last place of the exact results; NaN must meet NaN."""
     actual, exact = np.asarray(actual), np.asarray(exact)

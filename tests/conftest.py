@@ -31,6 +31,26 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
+# The first file compiles most kernels. These need others, so that two processes seldom compile one.
+ORDER = ("kernels/test_vectorised.py", "linear_model/", "interop/", "project/", "cli/")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let each process of ``-n`` take one file after the other: modules share what they made."""
+    if config.getoption("dist", None) == "load":
+        config.option.dist, config.option.loadscopereorder = "loadfile", False
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the files in `ORDER`, then the others."""
+    here = Path(__file__).parent
+
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix() if item.path.is_relative_to(here) else ""
+        return next((i for i, name in enumerate(ORDER) if path.startswith(name)), len(ORDER))
+
+    items.sort(key=place)
+
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[str]:

@@ -78,6 +78,8 @@ def compute(
 ) -> float | None:
     """See :func:`fastbce._reference.elementwise.compute`."""
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
+    if parameters and parameters[-1] is not None:
+        kernels, parameters = _by_columns(kernels, call, parameters)
     least = MIN_LIGHT_PER_THREAD if operation.light else MIN_PER_THREAD
     inputs, outputs, dtype, _, plain, _ = call
     if losses == "samples" and inputs[0].shape[-1] == 1 and inputs[0].ndim > 1:
@@ -89,13 +91,14 @@ def compute(
             kernels.block(*arrays)
             return None
         if losses == "none":
-            kernels.elements.run(0, 0, arrays, (*parameters, NO_SPACES[dtype]))
+            kernels.elements.run(0, 0, arrays, (*_from(0, parameters), NO_SPACES[dtype]))
             return None
         partials, work = _scratch.of[dtype]
         if len(arrays[0]) > STRIP:
             partials = np.zeros(-(-len(arrays[0]) // STRIP))
         partials[0] = 0.0
-        kernels.sums.run(0, 0, arrays, (*parameters, NO_SPACES[dtype], partials, STRIP, *work))
+        first = (*_from(0, parameters), NO_SPACES[dtype])
+        kernels.sums.run(0, 0, arrays, (*first, partials, STRIP, *work))
         return _added_up(partials)
     if losses == "sum":
         return _sum(kernels.sums, call, parameters, least)
@@ -104,8 +107,36 @@ def compute(
         return None
     if not plain and not operation.family.is_loss:
         call = as_bits(call)
-    execute(kernels.elements, lambda start, threads, spaces: (*parameters, spaces), call, least)
+
+    def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
+        return (*_from(start, parameters), spaces)
+
+    execute(kernels.elements, options, call, least)
     return None
+
+
+def _by_columns(
+    kernels: _Kernels, call: Call, parameters: tuple[Any, ...]
+) -> tuple[_Kernels, tuple[Any, ...]]:
+    """Return kernels and parameters for a number for each column, the last parameter.
+
+    It goes on behind its end, so that what follows any element's number lies in one piece.
+    """
+    row = np.asarray(parameters[-1], call.dtype)
+    if len(row) > 1:
+        # The numbers of the elements say in which column they are.
+        kernels = kernels._replace(elements=kernels.elements._replace(ordered=True))
+    return kernels, (*parameters[:-1], np.resize(row, 2 * len(row) + LANES))
+
+
+def _from(start: int, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the parameters for a piece that starts with that element."""
+    if not parameters or parameters[-1] is None:
+        return parameters
+    row = parameters[-1]
+    columns = (len(row) - LANES) // 2
+    column = start % columns
+    return (*parameters[:-1], row[column : column + columns + LANES])
 
 
 def _added_up(partials: Array) -> float:
@@ -124,7 +155,8 @@ def _sum(kernel: Kernel, call: Call, parameters: tuple[Any, ...], least: int) ->
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         work, lanes = np.empty((threads, 2, width), dtype), np.empty((threads, width))
-        return (*parameters, spaces, partials[start // span :], span, work, lanes)
+        first = _from(start, parameters)
+        return (*first, spaces, partials[start // span :], span, work, lanes)
 
     execute(kernel, options, call, least, span)
     return _added_up(partials)
@@ -150,7 +182,8 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         work = np.empty((threads, max(LANES, outputs) + APART), dtype)
         rows = max(LANES // outputs, 1)
-        return (*parameters, spaces, means[start // outputs :], outputs, rows, work)
+        first = _from(start, parameters)
+        return (*first, spaces, means[start // outputs :], outputs, rows, work)
 
     part = call._replace(outputs=(None, *call.outputs[1:]), out_given=False)
     execute(kernels.rows, options, part, least, outputs)

@@ -144,6 +144,7 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
     if takes_labels:
         native = inputs[1].dtype.newbyteorder("=")
         reads[1] = call.dtype if native == np.float16 else native
+        reads[3] = np.dtype(np.uint8)  # of the mask
     if not ordered and all(a is None or a.flags.fnc for a in (*inputs, *outputs)):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple(None if a is None else a.T for a in inputs)

@@ -9,13 +9,21 @@ import numpy as np
 from .compile import kernel as block
 from .compile import point
 from .exp_log import fma, like, log_point
+from .labels import (
+    both_sides_point,
+    check_unit,
+    column_of,
+    is_hard_block,
+    kept_point,
+    most_of,
+    only_point,
+    sides_point,
+)
 from .reductions import (
     LANES,
     STRIP,
     TERMS,
     add_block,
-    check_labels,
-    is_hard_block,
     lanes_of,
     log_products_block,
     row_means_block,
@@ -26,6 +34,9 @@ from .results import cut, fence, flush, into, stage, step_of
 
 PRODUCT_EPS = 1e-9  # that many factors of at least this do not underflow float64
 PEEK = 64  # labels looked at before a strip is taken to be hard
+# PyTorch's limits of the loss of one side.
+MOST_LOSS = 100.0
+SMALL, UNSMALL, LOG_UNSMALL = 2.0**-64, 2.0**64, 44.3614195558365
 
 
 @point
@@ -45,51 +56,133 @@ def hard_loss_point(c: Any, positive: Any) -> Any:
 
 
 @point
-def soft_loss_point(c: Any, y: Any) -> Any:
-    """Return -(y log(c) + (1 - y) log(1 - c)); an absent share costs 0."""
-    return y * hard_loss_point(c, True) + (like(c, 1) - y) * hard_loss_point(c, False)
+def limited_loss_point(c: Any, positive: Any) -> Any:
+    """Return :func:`hard_loss_point` for any c in [0, 1], at most 100."""
+    one = like(c, 1)
+    h = abs(c) if positive else one - c  # -0 has a sign
+    low = c - c if positive else (one - h) - c
+    # The logarithm takes no subnormal numbers. Where h is small, `low` is 0.
+    small = h < like(c, SMALL)
+    value = -log_point(h * like(c, UNSMALL) if small else h, low)
+    value = value + like(c, LOG_UNSMALL) if small else value
+    return like(c, MOST_LOSS) if value > like(c, MOST_LOSS) else value
 
 
 @point
-def clipped_slope_point(c: Any, y: Any) -> Any:
-    """Return the derivative of the clipped loss, with one division instead of two."""
-    return (c - y) / (c * (like(c, 1) - c))
+def side_loss_point(c: Any, positive: Any, floor: Any) -> Any:
+    """Return the loss of one side, by the one rule or the other."""
+    if floor is None:
+        return hard_loss_point(c, positive)
+    else:
+        return limited_loss_point(c, positive)
+
+
+@point
+def soft_loss_point(c: Any, a: Any, b: Any, floor: Any) -> Any:
+    """Return -(a log(c) + b log(1 - c)); an absent side costs 0."""
+    return a * side_loss_point(c, True, floor) + b * side_loss_point(c, False, floor)
+
+
+@point
+def numerator_point(c: Any, a: Any, b: Any, pos: Any) -> Any:
+    """Return b c - a (1 - c)."""
+    if pos is None:
+        return c - a  # both sides weigh 1
+    else:
+        return fma(b, c, -(a * (like(c, 1) - c)))
+
+
+@point
+def denominator_point(c: Any, floor: Any) -> Any:
+    """Return c (1 - c), `floor` or more."""
+    product = c * (like(c, 1) - c)
+    if floor is not None:
+        return like(c, floor) if product < like(c, floor) else product
+    else:
+        return product
+
+
+@point
+def clipped_slope_point(p: Any, c: Any, sides: Any, pos: Any, bounds: Any, flat: Any, floor: Any):
+    """Return the derivative of the clipped loss, with one division instead of two.
+
+    Where `flat` is not None it is 0 for a p that was clipped.
+    """
+    a, b = sides
+    slope = numerator_point(c, a, b, pos) / denominator_point(c, floor)
+    if flat is not None:
+        slope = only_point(not ((p < bounds[0]) | (p > bounds[1])), slope)
+    return slope
 
 
 @block
 def clipped_block(
-    p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, scale: Any, hard: Any
+    p: Any,
+    y: Any,
+    w: Any,
+    mask: Any,
+    pos: Any,
+    rules: Any,
+    loss: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    hard: Any,
 ) -> None:
     """Clipped loss and gradient; `hard` is None where labels may be soft."""
+    ignore, smooth, flat, floor = rules
     losses, slopes = into(loss, p), into(grad, p)
     for i in range(p.size):
-        c = clip_point(p[i], bounds)
-        t = like(c, y[i])
+        x = p[i]
+        c = clip_point(x, bounds)
+        kept = kept_point(i, y, w, mask, ignore)
+        a, b = sides_point(i, like(c, y[i]), smooth, pos)
         if loss is not None:
-            value = soft_loss_point(c, t) if hard is None else hard_loss_point(c, y[i] != 0)
+            if hard is None:
+                value = soft_loss_point(c, a, b, floor)
+            else:
+                value = both_sides_point(side_loss_point(c, y[i] != 0, floor), a, b, pos)
+            value = only_point(kept, value)
             losses[i] = value if w is None else value * like(c, w[i])
         if grad is not None:
-            slope = clipped_slope_point(c, t) * like(c, scale)
+            slope = clipped_slope_point(x, c, (a, b), pos, bounds, flat, floor) * like(c, scale)
+            slope = only_point(kept, slope)
             slopes[i] = slope if w is None else slope * like(c, w[i])
 
 
 @block
-def clipped_product_block(p: Any, y: Any, bounds: Any, scale: Any, products: Any, grad: Any) -> Any:
+def clipped_product_block(
+    p: Any, y: Any, mask: Any, rules: Any, bounds: Any, scale: Any, products: Any, grad: Any
+) -> Any:
     """Multiply each hard label's probability into its lane; tell whether a label was soft."""
+    ignore, _, flat, floor = rules
     slopes = into(grad, p)
     soft = 0
     for i in range(p.size):
-        c = clip_point(p[i], bounds)
-        products[i] *= np.float64(c) if y[i] != 0 else 1.0 - np.float64(c)
-        soft |= np.int32((y[i] != 0) & (y[i] != 1))
+        x = p[i]
+        c = clip_point(x, bounds)
+        kept = kept_point(i, y, None, mask, ignore)
+        factor = np.float64(c) if y[i] != 0 else 1.0 - np.float64(c)
+        products[i] *= factor if kept else 1.0
+        soft |= np.int32((y[i] != 0) & (y[i] != 1) & kept)
         if grad is not None:
-            slopes[i] = clipped_slope_point(c, like(c, y[i])) * like(c, scale)
+            sides = sides_point(i, like(c, y[i]), None, None)
+            slope = clipped_slope_point(x, c, sides, None, bounds, flat, floor) * like(c, scale)
+            slopes[i] = only_point(kept, slope)
     return soft
 
 
 @block
 def clipped_soft_block(
-    p: Any, y: Any, bounds: Any, scale: Any, linear: Any, products: Any, grad: Any
+    p: Any,
+    y: Any,
+    mask: Any,
+    rules: Any,
+    bounds: Any,
+    scale: Any,
+    linear: Any,
+    products: Any,
+    grad: Any,
 ) -> None:
     """Add each label's loss, hard or soft, to its lane.
 
@@ -97,65 +190,95 @@ def clipped_soft_block(
     times the label's share of the smaller side: no two terms cancel, and lanes as in
     :func:`logits_block` take one logarithm an element where the formula has two.
     """
+    ignore, smooth, flat, floor = rules
     slopes = into(grad, p)
     for i in range(p.size):
-        c = clip_point(p[i], bounds)
+        x = p[i]
+        c = clip_point(x, bounds)
         one = like(c, 1)
-        t = like(c, y[i])
+        kept = kept_point(i, y, None, mask, ignore)
+        a, b = sides_point(i, like(c, y[i]), smooth, None)
         low = c < like(c, 0.5)
         small = c if low else one - c
         r = small / (one - small)
-        cost = -log_point(r, like(c, 0)) * (t if low else one - t)  # NaN comes in the product
+        cost = -log_point(r, like(c, 0)) * (a if low else b)  # NaN comes in the product
+        cost, r = only_point(kept, cost), only_point(kept, r)
         linear[i] = fma(cost, like(c, 1 / TERMS), linear[i])
         products[i] = fma(r, one + products[i], products[i])
         if grad is not None:
-            slopes[i] = clipped_slope_point(c, t) * like(c, scale)
+            slope = clipped_slope_point(x, c, (a, b), None, bounds, flat, floor) * like(c, scale)
+            slopes[i] = only_point(kept, slope)
 
 
 @point
-def clipped_losses(p: Any, y: Any, w: Any, loss: Any, grad: Any, bounds: Any, scale: Any) -> None:
+def clipped_losses(
+    p: Any,
+    y: Any,
+    w: Any,
+    mask: Any,
+    pos: Any,
+    rules: Any,
+    loss: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    smooth: Any,
+) -> None:
     """Clipped loss and gradient, with one logarithm per element where the labels are hard."""
-    if loss is None:
-        clipped_block(p, y, w, loss, grad, bounds, scale, None)
-    elif is_hard_block(y):
-        clipped_block(p, y, w, loss, grad, bounds, scale, True)
+    if loss is None or smooth is not None:
+        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, None)
+    elif is_hard_block(y, mask, rules[0]):
+        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, True)
     else:
-        clipped_block(p, y, w, loss, grad, bounds, scale, None)
+        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, None)
 
 
 @block
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss and gradient of each element."""
-    p, y, w, loss, grad = arrays
-    bounds, scale, bad_labels, spaces = options
-    check_labels(y, bad_labels)
-    step = step_of(spaces, p.size if loss is None else LANES)
+    p, y, w, mask, loss, grad = arrays
+    bounds, scale, bad_labels, bad_scores, rules, pos, spaces = options
+    check_unit(y, y, w, mask, rules[0], bad_labels)
+    check_unit(p, y, w, mask, rules[0], bad_scores)
+    step = step_of(spaces, most_of(pos, p.size) if loss is None else LANES)
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
-        clipped_losses(p[s:e], y[s:e], cut(w, s, e), values, slopes, bounds, scale)
+        column = column_of(pos, first + s)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        clipped_losses(p[s:e], y[s:e], *given, values, slopes, bounds, scale, rules[1])
         flush(loss, spaces, thread, 0, s, e, 0, p.size)
         flush(grad, spaces, thread, 1, s, e, 0, p.size)
     fence(spaces)
 
 
 @block
-def clipped_strip(
-    p: Any, y: Any, w: Any, grad: Any, bounds: Any, scale: Any, place: Any, lanes: Any
+def clipped_lanes_strip(
+    p: Any,
+    y: Any,
+    mask: Any,
+    rules: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    smooth: Any,
+    place: Any,
+    lanes: Any,
 ) -> None:
     """Write the gradient of a strip, and add its losses up in the lanes.
 
     A product of probabilities needs one logarithm for 32 of them; soft labels and a tiny eps need
-    one each, and weights one or two. Whether labels are soft comes out of the product pass itself.
+    one each. Whether labels are soft comes out of the product pass itself.
     """
-    thread, spaces = place
+    thread, spaces, _ = place
     running, linear, products = lanes
     n, step = p.size, step_of(spaces, LANES)
-    if w is None:
+    soft = True
+    if smooth is None:
         # Most soft strips show it at once. In place nothing can be done over: look at all.
         sure = n if grad is True else min(PEEK, n)
-        soft = bounds[0] < PRODUCT_EPS or not is_hard_block(y[:sure])
+        soft = bounds[0] < PRODUCT_EPS or not is_hard_block(y[:sure], cut(mask, 0, sure), rules[0])
         if not soft:
             running[:] = 1.0
             found = 0
@@ -164,28 +287,59 @@ def clipped_strip(
                 a = s % LANES
                 b = a + e - s
                 g = stage(grad, spaces, thread, 0, s, e)
-                found |= clipped_product_block(p[s:e], y[s:e], bounds, scale, running[a:b], g)
+                given = (cut(mask, s, e), rules, bounds, scale)
+                found |= clipped_product_block(p[s:e], y[s:e], *given, running[a:b], g)
                 flush(grad, spaces, thread, 0, s, e, 0, n)
             log_products_block(running)
             soft = found != 0
-        if soft:
-            linear[:] = 0
-            products[:] = 0
-            for s in range(0, n, step):
-                e = min(s + step, n)
-                a = s % LANES
-                b = a + e - s
-                g = stage(grad, spaces, thread, 0, s, e)
-                clipped_soft_block(p[s:e], y[s:e], bounds, scale, linear[a:b], products[a:b], g)
-                flush(grad, spaces, thread, 0, s, e, 0, n)
-            softplus_lanes_block(linear, products, running)
+    if soft:
+        linear[:] = 0
+        products[:] = 0
+        for s in range(0, n, step):
+            e = min(s + step, n)
+            a = s % LANES
+            b = a + e - s
+            g = stage(grad, spaces, thread, 0, s, e)
+            given = (cut(mask, s, e), rules, bounds, scale)
+            clipped_soft_block(p[s:e], y[s:e], *given, linear[a:b], products[a:b], g)
+            flush(grad, spaces, thread, 0, s, e, 0, n)
+        softplus_lanes_block(linear, products, running)
+
+
+@block
+def clipped_strip(
+    p: Any,
+    y: Any,
+    w: Any,
+    mask: Any,
+    pos: Any,
+    rules: Any,
+    grad: Any,
+    bounds: Any,
+    scale: Any,
+    smooth: Any,
+    floor: Any,
+    place: Any,
+    lanes: Any,
+) -> None:
+    """Write the gradient of a strip, and add its losses up in the lanes.
+
+    Losses that are weighted or limited are added up one by one.
+    """
+    if w is None and pos is None and floor is None:
+        clipped_lanes_strip(p, y, mask, rules, grad, bounds, scale, smooth, place, lanes)
     else:
+        thread, spaces, first = place
+        running, linear, _ = lanes
+        n, step = p.size, step_of(spaces, LANES)
         running[:] = 0.0
         for s in range(0, n, step):
             e = min(s + step, n)
             a = s % LANES
             values, g = linear[: e - s], stage(grad, spaces, thread, 0, s, e)
-            clipped_losses(p[s:e], y[s:e], w[s:e], values, g, bounds, scale)
+            column = column_of(pos, first + s)
+            given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+            clipped_losses(p[s:e], y[s:e], *given, values, g, bounds, scale, smooth)
             add_block(values, running[a : a + e - s])
             flush(grad, spaces, thread, 0, s, e, 0, n)
 
@@ -193,25 +347,29 @@ def clipped_strip(
 @block
 def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`."""
-    p, y, w, _, grad = arrays
-    bounds, scale, bad_labels, spaces, partials, span, work, lanes = options
-    check_labels(y, bad_labels)
+    p, y, w, mask, _, grad = arrays
+    bounds, scale, bad_labels, bad_scores, rules, pos, spaces, partials, span, work, lanes = options
     for s in range(0, p.size, STRIP):
         e = min(s + STRIP, p.size)
-        weights, g, mine = cut(w, s, e), cut(grad, s, e), lanes_of(work, lanes, thread, e - s)
-        clipped_strip(p[s:e], y[s:e], weights, g, bounds, scale, (thread, spaces), mine)
-        partials[(first + s) // span] += tree_sum(mine[0])
+        given = (y[s:e], cut(w, s, e), cut(mask, s, e))
+        check_unit(y[s:e], *given, rules[0], bad_labels)
+        check_unit(p[s:e], *given, rules[0], bad_scores)
+        where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
+        rest = (cut(grad, s, e), bounds, scale, rules[1], rules[3])
+        clipped_strip(p[s:e], *given, pos, rules, *rest, *where)
+        partials[(first + s) // span] += tree_sum(where[1][0])
     fence(spaces)
 
 
 @block
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
-    p, y, w, _, grad = arrays
-    bounds, scale, bad_labels, spaces, loss, outputs, rows, work = options
+    p, y, w, mask, _, grad = arrays
+    bounds, scale, bad_labels, bad_scores, rules, pos, spaces, loss, outputs, rows, work = options
     for s in range(0, p.size, rows * outputs):
         e = min(s + rows * outputs, p.size)
         values = work[thread, : e - s]
-        part = (p[s:e], y[s:e], cut(w, s, e), values, cut(grad, s, e))
-        clipped_run(thread, first, part, (bounds, scale, bad_labels, spaces))
+        part = (p[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, cut(grad, s, e))
+        parameters = (bounds, scale, bad_labels, bad_scores, rules, pos, spaces)
+        clipped_run(thread, first + s, part, parameters)
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

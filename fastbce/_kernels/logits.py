@@ -7,12 +7,20 @@ from typing import Any
 from .compile import kernel as block
 from .compile import point
 from .exp_log import exp_point, fma, like, log_point
+from .labels import (
+    both_sides_point,
+    check_unit,
+    column_of,
+    kept_point,
+    most_of,
+    only_point,
+    sides_point,
+)
 from .reductions import (
     LANES,
     STRIP,
     TERMS,
     add_block,
-    check_labels,
     lanes_of,
     row_means_block,
     softplus_lanes_block,
@@ -23,12 +31,12 @@ from .sigmoid import sigmoid_of_exp_point
 
 
 @point
-def wrong_side_point(z: Any, y: Any) -> Any:
-    """Return max(z, 0) - z y as |z| times the label's share on the wrong side.
+def wrong_side_point(z: Any, a: Any, b: Any) -> Any:
+    """Return max(z, 0) b - min(z, 0) a: |z| times what the label weighs on the wrong side.
 
     Nothing cancels, and a right label at an infinite logit costs 0 instead of inf - inf.
     """
-    wrong = like(z, 1) - y if z >= 0 else y
+    wrong = b if z >= 0 else a
     return like(z, 0) if wrong == 0 else abs(z) * wrong
 
 
@@ -37,6 +45,9 @@ def logits_block(
     z: Any,
     y: Any,
     w: Any,
+    mask: Any,
+    pos: Any,
+    rules: Any,
     loss: Any,
     prob: Any,
     grad: Any,
@@ -49,26 +60,30 @@ def logits_block(
 
     The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the mean
     of the first, since their sum may overflow, and P, the product of the 1 + e minus 1:
-    P' = P + e (1 + P) keeps the tiny e that 1 + e would lose.
+    P' = P + e (1 + P) keeps the tiny e that 1 + e would lose. An element that does not count has
+    e = 0 and no sides, and so no loss and no derivatives.
     """
     losses, slopes, curvatures = into(loss, z), into(grad, z), into(hess, z)
     shares = into(prob, z)
     for i in range(z.size):
         x = z[i]
         one = like(x, 1)
-        t = like(x, y[i])
-        e, e_low = exp_point(-abs(x))
+        kept = kept_point(i, y, w, mask, rules[0])
+        a, b = sides_point(i, like(x, y[i]), rules[1], pos)
+        a, b = only_point(kept, a), only_point(kept, b)
+        whole, e_low = exp_point(-abs(x))
+        e = only_point(kept, whole)
         positive = x >= 0
         d = one + e
         d_low = e - (d - one)
         if loss is not None:
-            value = wrong_side_point(x, t) + log_point(d, d_low)
+            value = wrong_side_point(x, a, b) + both_sides_point(log_point(d, d_low), a, b, pos)
             losses[i] = value if w is None else value * like(x, w[i])
         if linear is not None:
-            linear[i] = fma(wrong_side_point(x, t), like(x, 1 / TERMS), linear[i])
+            linear[i] = fma(wrong_side_point(x, a, b), like(x, 1 / TERMS), linear[i])
             products[i] = fma(e, one + products[i], products[i])
         if prob is not None:
-            shares[i] = sigmoid_of_exp_point(x, e, e_low)
+            shares[i] = sigmoid_of_exp_point(x, whole, e_low)
         if grad is not None:
             weight = like(x, scale)
             if w is not None:
@@ -77,26 +92,28 @@ def logits_block(
             q = e / d
             small, large = fma(-e, q, e), one - q
             right, left = (large, small) if positive else (small, large)
-            slopes[i] = fma(-t, left, (one - t) * right) * weight
+            slopes[i] = fma(-a, left, b * right) * weight
             if hess is not None:
-                curvatures[i] = fma(-small, small, small) * weight
+                curvatures[i] = both_sides_point(fma(-small, small, small), a, b, pos) * weight
 
 
 @block
 def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss of logits, probability, gradient and Hessian of each element."""
-    z, y, w, loss, prob, grad, hess = arrays
-    scale, bad_labels, spaces = options
-    check_labels(y, bad_labels)
-    step = step_of(spaces, z.size)
+    z, y, w, mask, loss, prob, grad, hess = arrays
+    scale, bad_labels, rules, pos, spaces = options
+    check_unit(y, y, w, mask, rules[0], bad_labels)
+    step = step_of(spaces, most_of(pos, z.size))
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
         curvatures = stage(hess, spaces, thread, 2, s, e)
         shares = stage(prob, spaces, thread, 3, s, e)
-        weights, given = cut(w, s, e), (shares, slopes, curvatures)
-        logits_block(z[s:e], y[s:e], weights, values, *given, scale, None, None)
+        column = column_of(pos, first + s)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        wanted = (values, shares, slopes, curvatures)
+        logits_block(z[s:e], y[s:e], *given, *wanted, scale, None, None)
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
         flush(grad, spaces, thread, 1, s, e, 0, z.size)
         flush(hess, spaces, thread, 2, s, e, 0, z.size)
@@ -105,10 +122,21 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
 
 
 @block
-def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, lanes: Any) -> None:
+def logits_strip(
+    z: Any,
+    y: Any,
+    w: Any,
+    mask: Any,
+    pos: Any,
+    rules: Any,
+    results: Any,
+    scale: Any,
+    place: Any,
+    lanes: Any,
+) -> None:
     """Write probabilities and derivatives of a strip, and add its losses up in the lanes."""
     prob, grad, hess = results
-    thread, spaces = place
+    thread, spaces, first = place
     running, linear, products = lanes
     n, step = z.size, step_of(spaces, LANES)
     linear[:] = 0
@@ -121,30 +149,34 @@ def logits_strip(z: Any, y: Any, w: Any, results: Any, scale: Any, place: Any, l
         g = stage(grad, spaces, thread, 0, s, e)
         h = stage(hess, spaces, thread, 1, s, e)
         p = stage(prob, spaces, thread, 2, s, e)
-        if w is None:
-            logits_block(z[s:e], y[s:e], w, None, p, g, h, scale, linear[a:b], products[a:b])
+        column = column_of(pos, first + s)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        if w is None and pos is None:
+            sums = (linear[a:b], products[a:b])
+            logits_block(z[s:e], y[s:e], *given, None, p, g, h, scale, *sums)
         else:
             values = linear[: e - s]
-            logits_block(z[s:e], y[s:e], w[s:e], values, p, g, h, scale, None, None)
+            logits_block(z[s:e], y[s:e], *given, values, p, g, h, scale, None, None)
             add_block(values, running[a:b])
         flush(grad, spaces, thread, 0, s, e, 0, n)
         flush(hess, spaces, thread, 1, s, e, 0, n)
         flush(prob, spaces, thread, 2, s, e, 0, n)
-    if w is None:
+    if w is None and pos is None:
         softplus_lanes_block(linear, products, running)
 
 
 @block
 def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """All but losses; the sum of the losses of each `span` elements goes to `partials`."""
-    z, y, w, _, prob, grad, hess = arrays
-    scale, bad_labels, spaces, partials, span, work, lanes = options
-    check_labels(y, bad_labels)
+    z, y, w, mask, _, prob, grad, hess = arrays
+    scale, bad_labels, rules, pos, spaces, partials, span, work, lanes = options
     for s in range(0, z.size, STRIP):
         e = min(s + STRIP, z.size)
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
-        weights, mine = cut(w, s, e), lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], y[s:e], weights, results, scale, (thread, spaces), mine)
+        given = (y[s:e], cut(w, s, e), cut(mask, s, e))
+        check_unit(y[s:e], *given, rules[0], bad_labels)
+        place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
+        logits_strip(z[s:e], *given, pos, rules, results, scale, place, mine)
         partials[(first + s) // span] += tree_sum(mine[0])
     fence(spaces)
 
@@ -152,12 +184,12 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
 @block
 def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss as means over rows of `outputs` elements, some rows at a time, and all else."""
-    z, y, w, _, prob, grad, hess = arrays
-    scale, bad_labels, spaces, loss, outputs, rows, work = options
+    z, y, w, mask, _, prob, grad, hess = arrays
+    scale, bad_labels, rules, pos, spaces, loss, outputs, rows, work = options
     for s in range(0, z.size, rows * outputs):
         e = min(s + rows * outputs, z.size)
         values = work[thread, : e - s]
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
-        part = (z[s:e], y[s:e], cut(w, s, e), values, *results)
-        logits_run(thread, first, part, (scale, bad_labels, spaces))
+        part = (z[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, *results)
+        logits_run(thread, first + s, part, (scale, bad_labels, rules, pos, spaces))
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

@@ -1,4 +1,4 @@
-"""Sums and means: lanes, their trees, means of rows, and the checks of labels.
+"""Sums and means: lanes, their trees, means of rows.
 
 Running sums are kept in ``LANES`` fixed lanes instead of the vector unit's, so that their order,
 and with it every bit, is the same on every machine.
@@ -19,32 +19,6 @@ from .exp_log import like, log_point
 LANES = 512
 TERMS = 32  # terms of each lane between two logarithms of the lanes' products
 STRIP = TERMS * LANES
-
-
-@block
-def is_hard_block(y: Any) -> Any:
-    """Tell whether all labels are 0 or 1."""
-    soft = 0
-    for i in range(y.size):
-        soft |= np.int32((y[i] != 0) & (y[i] != 1))
-    return soft == 0
-
-
-@block
-def check_labels_block(y: Any, bad_labels: Any) -> None:
-    """Note in `bad_labels` that a label is NaN or outside [0, 1]."""
-    wrong = 0
-    for i in range(y.size):
-        wrong |= np.int32(not ((y[i] >= 0) & (y[i] <= 1)))
-    if wrong != 0:
-        bad_labels[0] = 1
-
-
-@point
-def check_labels(y: Any, bad_labels: Any) -> None:
-    """Look for labels that are NaN or outside [0, 1], if that was asked for."""
-    if bad_labels is not None:
-        check_labels_block(y, bad_labels)
 
 
 @point

@@ -39,11 +39,11 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     console = console or Console(highlight=False)
     console.print(machine_line(), soft_wrap=True)
     # A bar and not a spinner: it leaves its line in a log as well.
-    for _ in track(compile_kernels(), "preparing the kernels", total=3, console=console):
+    for _ in track(compile_kernels(), "preparing the kernels", total=4, console=console):
         pass
     console.print(f"kernels ready after {perf_counter() - start:.1f} s")
-    agreed = breast_cancer.run(console, plot_dir)
-    agreed = flights.run(console) and agreed
+    agreed = flights.run(console)
+    agreed = breast_cancer.run(console, plot_dir) and agreed
     significance.run(console, plot_dir)
     console.rule()
     verdict = "agrees" if agreed else "DOES NOT AGREE"

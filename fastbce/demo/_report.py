@@ -61,8 +61,8 @@ def report_speed(console: Console, runs: Sequence[Run]) -> None:
     table.add_column("whole epoch", justify="right")
     for run in runs:
         cells = [
-            _milliseconds(run.head_median, reference.head_median),
-            _milliseconds(run.epoch_median, reference.epoch_median),
+            _cell(run.head_median, reference.head_median),
+            _cell(run.epoch_median, reference.epoch_median),
         ]
         table.add_row(run.name, *cells)
     console.print(table)
@@ -71,12 +71,14 @@ def report_speed(console: Console, runs: Sequence[Run]) -> None:
             ("sigmoid + loss", run.head_median, reference.head_median),
             ("the whole epoch", run.epoch_median, reference.epoch_median),
         ):
-            if ours >= theirs:
+            if ours is not None and theirs is not None and ours >= theirs:
                 console.print(
                     f"[yellow]{run.name} is NOT faster here:[/] {part} takes "
                     f"{ours / theirs:.2f} times as long as {reference.name}."
                 )
 
 
-def _milliseconds(seconds: float, reference_seconds: float) -> str:
+def _cell(seconds: float | None, reference_seconds: float | None) -> str:
+    if seconds is None or reference_seconds is None:
+        return "in the pass"
     return f"{seconds * 1e3:.3f} ms ({reference_seconds / seconds:.1f}x)"

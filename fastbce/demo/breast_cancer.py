@@ -55,6 +55,11 @@ def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> bool:
         f"{n_train} to train on, {n_test} held out; float64"
     )
 
+    console.print(
+        "A batch of some hundred rows takes microseconds either way, most of them for the calls "
+        "themselves: the speed does not matter here, the numbers do."
+    )
+
     console.print("\n[bold]One variable: mean radius[/]")
     scaler, one, agreed_on_one = _fit(console, data, [0], epochs=epochs, learning_rate=2.0)
     path = plot_dir / PLOT_NAME

@@ -9,28 +9,47 @@ Options of the losses
 ---------------------
 sample_weight : array_like, optional
     Finite, non-negative factors of the elements' losses; any shape that broadcasts to that of the
-    predictions.
-pos_weight, label_smoothing : optional
-    Reserved: any value but the default raises NotImplementedError.
+    predictions. An element of weight 0 is ignored as one outside the mask is.
+mask : array_like of bool, optional
+    True for the elements that count; any shape that broadcasts. The others' losses and derivatives
+    are exactly 0, whatever their scores and labels hold, NaN and infinity included.
+ignore_index : int, optional
+    The label of elements that do not count either.
+pos_weight : float or array_like, optional
+    Finite, non-negative factor of what label 1 costs: one number, or one for each place of the last
+    axis. A label y counts ``1 + (pos_weight - 1) y`` times.
+label_smoothing : float in [0, 1], default 0.0
+    Labels become ``y (1 - s) + s / 2``, before `pos_weight` counts.
 eps : float, default 1e-7
     Clip bound, strictly between 0 and 0.5. Predicted probabilities are clipped to ``eps`` and
     ``1 - eps`` rounded to the dtype computed in, kept off 0 and 1; the gradient is not zeroed where
-    the clip is active.
+    the clip is active. For float16 it is at least 2^-15, since larger gradients would be infinite.
+gradient : {"reference", "zero", "torch"}, default "reference"
+    Rule for clipped probabilities: "zero" zeroes the gradient where the clip is active; "torch" has
+    PyTorch's limits in place of `eps`, logarithms of at least -100 and a denominator
+    ``max(p (1 - p), 1e-12)`` (for float16 2^-15).
 reduction : {"mean", "sum", "none", "samples"}, default "mean"
     What is differentiated and returned: the mean over all elements, their sum, each element, or
-    the mean over the last axis. Weights do not change the divisor.
+    the mean over the last axis.
+divisor : {"elements", "weights", "kept"}, optional
+    What a mean divides by: the number of elements, the sum of the sample weights of those that mask
+    and `ignore_index` leave, or their number. By default "kept" where one of the two is given, and
+    "elements" otherwise: weights do not change the divisor. Where it is 0 the mean is NaN and its
+    gradient 0.
 check_labels : bool, default False
-    Whether to look, in the same pass, for labels that are NaN or outside [0, 1].
+    Whether to look, in the same pass, for labels that are NaN or outside [0, 1], and for
+    probabilities that are: 3.0 is a logit by mistake. Labels that are bool or integers are looked
+    at always.
 
 Errors of the losses
 --------------------
 TypeError
     If an argument is not real and numeric, or `out` has the wrong dtype.
 ValueError
-    If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, the
-    reduction is unknown, `eps` is out of range, or `out` has the wrong shape, is read-only or
-    overlaps an input without being exactly that array. With `check_labels`, if a label is NaN or
-    outside [0, 1]: its first index is named, and `out` holds no result.
+    If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, a name is
+    unknown, `eps` or `label_smoothing` is out of range, or `out` has the wrong shape, is read-only
+    or overlaps an input without being exactly that array. If a label or probability that is looked
+    at is NaN or outside [0, 1]: its first index is named, and `out` holds no result.
 
 Sums are taken in an order that depends on the number of elements alone: the same bits for any
 number of threads and any memory layout.

@@ -15,9 +15,12 @@ def bce_with_logits_loss(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -32,13 +35,21 @@ def bce_with_logits_loss(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -58,7 +69,8 @@ def bce_with_logits_loss(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss", logits, y_true, options, out)
 
 
@@ -67,9 +79,12 @@ def bce_with_logits_gradient(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -85,13 +100,21 @@ def bce_with_logits_gradient(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -111,7 +134,8 @@ def bce_with_logits_gradient(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_gradient", logits, y_true, options, out)
 
 
@@ -120,9 +144,12 @@ def bce_with_logits_loss_gradient(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -137,13 +164,21 @@ def bce_with_logits_loss_gradient(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -165,7 +200,8 @@ def bce_with_logits_loss_gradient(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss_gradient", logits, y_true, options, out)
 
 
@@ -174,9 +210,12 @@ def bce_with_logits_gradient_hessian(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -192,13 +231,21 @@ def bce_with_logits_gradient_hessian(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for (gradient, Hessian); None in a place allocates that one.
 
@@ -220,7 +267,8 @@ def bce_with_logits_gradient_hessian(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_gradient_hessian", logits, y_true, options, out)
 
 
@@ -229,9 +277,12 @@ def bce_with_logits_loss_gradient_hessian(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -246,13 +297,21 @@ def bce_with_logits_loss_gradient_hessian(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned.
 
@@ -276,7 +335,8 @@ def bce_with_logits_loss_gradient_hessian(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss_gradient_hessian", logits, y_true, options, out)
 
 
@@ -285,9 +345,12 @@ def sigmoid_bce(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -303,13 +366,21 @@ def sigmoid_bce(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned; None in a place allocates
         that one.
@@ -334,5 +405,6 @@ def sigmoid_bce(
     soft ones, probabilities 2.0, gradient 1.71 for hard labels. A soft label's gradient is exact to
     1 ULP of 1, since its two terms may cancel.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, None)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("sigmoid_bce", logits, y_true, options, out)

@@ -15,10 +15,14 @@ def bce_loss(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
+    gradient: str = "reference",
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -33,15 +37,27 @@ def bce_loss(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     eps : float, default 1e-7
         Clip bound.
+    gradient : {"reference", "zero", "torch"}, default "reference"
+        Which rule: the gradient at the clipped probability, 0 where it was clipped, or PyTorch's
+        limits in place of a clip.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -61,7 +77,8 @@ def bce_loss(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_loss", y_pred, y_true, options, out)
 
 
@@ -70,10 +87,14 @@ def bce_gradient(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
+    gradient: str = "reference",
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | None = None,
 ) -> Any:
@@ -88,15 +109,27 @@ def bce_gradient(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     eps : float, default 1e-7
         Clip bound.
+    gradient : {"reference", "zero", "torch"}, default "reference"
+        Which rule: the gradient at the clipped probability, 0 where it was clipped, or PyTorch's
+        limits in place of a clip.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray, optional
         Array for the gradient; it may be an input, to work in place.
 
@@ -116,7 +149,8 @@ def bce_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_gradient", y_pred, y_true, options, out)
 
 
@@ -125,10 +159,14 @@ def bce_loss_gradient(
     y_true: ArrayLike,
     *,
     sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
     pos_weight: ArrayLike | None = None,
     label_smoothing: float = 0.0,
     eps: float = 1e-7,
+    gradient: str = "reference",
     reduction: str = "mean",
+    divisor: str | None = None,
     check_labels: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
@@ -143,15 +181,27 @@ def bce_loss_gradient(
     y_true : array_like
         Labels in [0, 1], hard or soft, of the same shape.
     sample_weight : array_like, optional
-        Finite, non-negative factors of the losses; the shape must broadcast.
-    pos_weight, label_smoothing : optional
-        Reserved.
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
     eps : float, default 1e-7
         Clip bound.
+    gradient : {"reference", "zero", "torch"}, default "reference"
+        Which rule: the gradient at the clipped probability, 0 where it was clipped, or PyTorch's
+        limits in place of a clip.
     reduction : {"mean", "sum", "none", "samples"}, default "mean"
         Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
     check_labels : bool, default False
-        Whether to look for labels that are NaN or outside [0, 1].
+        Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
+        are bool or integers always are.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -173,5 +223,6 @@ def bce_loss_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    options = (sample_weight, pos_weight, label_smoothing, reduction, check_labels, eps)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_loss_gradient", y_pred, y_true, options, out)

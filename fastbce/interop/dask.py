@@ -1,17 +1,16 @@
 """Logistic regression on Dask arrays and data frames (extra ``dask``).
 
-A pass over the data is one task a chunk, on one thread of the worker that has the chunk, and a
-tree of sums whose shape depends on the number of chunks alone. A chunk sends its loss and its
-gradient, and its Hessian where that is asked for. What a lost worker held or was computing, the
-scheduler has done again by another: the bits are the same.
+A pass over data that the workers hold is one task a worker, which sends the sums of its chunks:
+the loss and the gradient, and the Hessian where that is asked for. Other data takes a task a chunk.
+What a lost worker held or was computing is done again by another: the bits are the same.
 """
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from typing import Any, TypeVar
 
 import dask.array
@@ -21,20 +20,16 @@ from dask.delayed import Delayed, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from fastbce import linear_model
-from fastbce._backends import one_thread
-from fastbce._inputs import Array
+from fastbce._typing import Array
 from fastbce.linear_model.checks import all_or_nothing, check_parameters
 from fastbce.linear_model.samples import LEAST_THINNING, PART_COLUMNS, Memory, add, part_size
-from fastbce.linear_model.survey import Chunked, Header, Survey, checked, survey_of
+from fastbce.linear_model.survey import Chunked, Header, checked, survey_of
+
+from ._chunks import Chunks
 
 __all__ = ["LogisticRegression"]
 
 T = TypeVar("T")
-
-# Partial sums that one task of the tree adds up.
-FAN_IN = 8
-
-Chunk = tuple[Delayed, ...]
 
 
 class LogisticRegression(linear_model.LogisticRegression):
@@ -81,7 +76,7 @@ class LogisticRegression(linear_model.LogisticRegression):
             return self
         check_parameters(self)
         chunks = _chunks_of(X, y, sample_weight)
-        survey: Survey | None = _reduce(chunks, survey_of, operator.add)
+        survey = chunks.reduce(partial(_of_arrays, survey_of), operator.add)
         if survey is None:
             raise ValueError("X has no rows")
         self._fit(_Cluster(survey, self._learn(survey), chunks))
@@ -107,8 +102,10 @@ class LogisticRegression(linear_model.LogisticRegression):
         """Return the share of the samples whose class is predicted."""
         if not is_dask_collection(X):
             return float(super().score(X, y, sample_weight))
-        hit, model = delayed(_hits, pure=False), self._local()
-        hits, total = _tree([hit(model, *c) for c in _chunks_of(X, y, sample_weight)], add)
+        found = _chunks_of(X, y, sample_weight).reduce(partial(_hits, self._local()), add)
+        if found is None:
+            raise ValueError("X has no rows")
+        hits, total = found
         return float(hits / total)
 
     def _mapped(self, method: str, X: Any, *width: int) -> Any:
@@ -174,48 +171,38 @@ def _cut_like(X: Any, data: Any) -> Any:
     return data.rechunk((X.chunks[0],)) if known else data
 
 
-def _chunks_of(X: Any, y: Any, weight: Any) -> list[Chunk]:
+def _chunks_of(X: Any, y: Any, weight: Any) -> Chunks:
     """Return the chunks of all arguments side by side."""
     columns = [_pieces(X, "X")]
+    futures: dict[Any, Any] = _futures_of(X)
     for name, data in (("y", y), ("sample_weight", weight)):
         if data is None and name == "sample_weight":
             continue
-        pieces = _pieces(_cut_like(X, data), name)
+        like = _cut_like(X, data)
+        pieces = _pieces(like, name)
+        futures |= _futures_of(like)
         if len(pieces) != len(columns[0]):
             raise ValueError(
                 f"{name} has {len(pieces)} partitions and X has {len(columns[0])}; they must "
                 "match: take both from one data frame, or repartition one of them"
             )
         columns.append(pieces)
-    return list(zip(*columns, strict=True))
+    return Chunks(list(zip(*columns, strict=True)), futures)
 
 
-def _on_worker(function: Callable[..., T], *chunk: Any) -> T | None:
-    """Return a function of a chunk, or None for an empty one."""
+def _futures_of(data: Any) -> dict[Any, Any]:
+    """Return what a cluster has of a collection."""
+    try:
+        from distributed import futures_of
+    except ImportError:
+        return {}
+    return {future.key: future for future in futures_of(data)}
+
+
+def _of_arrays(function: Callable[..., T], *chunk: Any) -> T | None:
+    """Return ``function(header, X, y, weight)`` of a chunk as arrays, None if it is empty."""
     arrays = checked(*chunk)
-    with one_thread():
-        return None if arrays is None else function(*arrays)
-
-
-def _combined(combine: Callable[[T, T], T], parts: Sequence[T | None]) -> T | None:
-    found = [part for part in parts if part is not None]
-    return reduce(combine, found) if found else None
-
-
-def _tree(level: list[Delayed], combine: Callable[[T, T], T]) -> Any:
-    """Return the combined results of all tasks."""
-    join = delayed(_combined, pure=False)
-    while len(level) > 1:
-        level = [join(combine, level[i : i + FAN_IN]) for i in range(0, len(level), FAN_IN)]
-    return level[0].compute()
-
-
-def _reduce(
-    chunks: Sequence[Chunk], function: Callable[..., T], combine: Callable[[T, T], T]
-) -> Any:
-    """Return the combined results of ``function(header, X, y, weight)`` of all chunks."""
-    task = delayed(_on_worker, pure=False)
-    return _tree([task(function, *chunk) for chunk in chunks], combine)
+    return None if arrays is None else function(*arrays)
 
 
 def _apply(
@@ -246,7 +233,7 @@ def _joined(first: Memory, second: Memory) -> Memory:
 class _Cluster(Chunked):
     """See :class:`fastbce.linear_model.samples.Rows`: chunks on the workers of a cluster."""
 
-    chunks: list[Chunk]
+    chunks: Chunks
 
     def reduce(
         self,
@@ -256,7 +243,10 @@ class _Cluster(Chunked):
         """Return the results of all chunks, combined in a tree."""
         # Without the chunks, which would travel with every task.
         rows = Chunked(self.survey, self.factors)
-        result: T = _reduce(self.chunks, partial(_apply, rows=rows, function=function), combine)
+        of_arrays = partial(_of_arrays, partial(_apply, rows=rows, function=function))
+        result: T | None = self.chunks.reduce(of_arrays, combine)
+        if result is None:
+            raise ValueError("the chunks have no rows any more")
         return result
 
     def part(self) -> Memory | None:

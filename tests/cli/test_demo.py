@@ -186,6 +186,7 @@ def test_reference_classes_follow_their_formulas() -> None:
     np.testing.assert_allclose(activation.dinputs, (activation.output - y) / 2, rtol=1e-12)
 
 
+@pytest.mark.ci
 def test_significance(
     console: Console, tmp_path: Path, all_flights: Flights, monkeypatch: pytest.MonkeyPatch
 ) -> None:

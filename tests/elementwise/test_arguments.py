@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from checks import (
     options_for,
     same_bits,
 )
+from layouts import read_only, strided, unaligned
 
 import fastbce
 
@@ -30,35 +30,16 @@ if TYPE_CHECKING:
 # --- layouts ------------------------------------------------------------------------------------
 
 
-def _unaligned(a: Array) -> Array:
-    raw = np.empty(a.nbytes + 1, np.uint8)
-    view = raw[1:].view(a.dtype).reshape(a.shape)
-    view[...] = a
-    return view
-
-
-def _strided(a: Array) -> Array:
-    wide = np.zeros((*a.shape[:-1], a.shape[-1] * 3), a.dtype)
-    wide[..., 1::3] = a
-    return wide[..., 1::3]
-
-
-def _read_only(a: Array) -> Array:
-    copy = a.copy()
-    copy.flags.writeable = False
-    return copy
-
-
 LAYOUTS: dict[str, Callable[[Array], Array]] = {
     "fortran": np.asfortranarray,
-    "strided": _strided,
+    "strided": strided,
     "backwards": lambda a: np.ascontiguousarray(a[::-1, :, ::-1])[::-1, :, ::-1],
     "transposed": lambda a: np.ascontiguousarray(a.transpose(2, 0, 1)).transpose(1, 2, 0),
-    "read-only": _read_only,
+    "read-only": read_only,
     "foreign byte order": lambda a: a.astype(a.dtype.newbyteorder()),
-    "unaligned": _unaligned,
+    "unaligned": unaligned,
     "sliced rows": lambda a: np.concatenate([a, a])[: len(a)],
-    "read-only fortran": lambda a: _read_only(a.T).T,
+    "read-only fortran": lambda a: read_only(a.T).T,
 }
 
 
@@ -109,7 +90,7 @@ def test_strided_call_equals_contiguous_one_for_large_arrays(
     case: Case, rng: np.random.Generator
 ) -> None:
     plain = case.draw(rng, (300, 1001), np.float32)
-    changed = tuple(_strided(a) for a in plain)
+    changed = tuple(strided(a) for a in plain)
     for actual, value in zip(case(*changed), case(*plain), strict=True):
         assert same_bits(actual, value)
 
@@ -315,28 +296,3 @@ def test_other_ways_to_give_one_number(value: Any) -> None:
     assert all(same_bits(a, b) for a, b in zip(given, expected, strict=True))
     hessians = [fastbce.linear_bce_hessian(X, p, each) for each in (value, 0.25)]
     assert same_bits(*hessians)
-
-
-@every_loss
-@pytest.mark.parametrize("soft", [False, True], ids=["hard", "soft"])
-@pytest.mark.parametrize("pos_weight", [3.0, [0.5, 2.0]], ids=str)
-def test_the_hint_for_pos_weight_works(
-    case: Case, soft: bool, pos_weight: Any, rng: np.random.Generator
-) -> None:
-    scores, y_true = case.draw(rng, (20, 2), soft=soft)
-    pos_weight = np.array(pos_weight)
-    with pytest.raises(NotImplementedError, match="pos_weight is not supported yet") as caught:
-        case(scores, y_true, pos_weight=pos_weight)
-    names = {"np": np, "y_true": y_true, "pos_weight": pos_weight}
-    hints = re.findall(r"sample_weight=(.*?)(?:\. |, one|$)", str(caught.value))
-    weights = [eval(hint, names) for hint in hints]
-    ones, zeros = np.ones_like(y_true), np.zeros_like(y_true)
-    calls = [(ones, weights[1]), (zeros, weights[2])] if soft else [(y_true, weights[0])]
-    parts = [case(scores, y, sample_weight=w) for y, w in calls]
-    # The definition: the part of label 1 counts so many times.
-    positive = case.exact(scores, ones, weight=y_true * pos_weight, reduction="mean")
-    negative = case.exact(scores, zeros, weight=1 - y_true, reduction="mean")
-    rows = zip(case.results, zip(*parts, strict=True), positive, negative, strict=True)
-    for name, results, a, b in rows:
-        if name != "probabilities":  # no weight changes them
-            np.testing.assert_allclose(sum(results), a + b, rtol=1e-7, atol=1e-13)

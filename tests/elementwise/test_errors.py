@@ -291,21 +291,6 @@ def test_the_hint_for_an_offset_of_each_row_works(rng: np.random.Generator) -> N
     np.testing.assert_allclose(slope[:2], fastbce.bce_with_logits_gradient(z, y) @ X)
 
 
-@every_loss
-def test_options_of_a_later_version(case: Case) -> None:
-    for option, values in (
-        ("pos_weight", (2.0, "balanced", np.ones(3), np.nan)),
-        ("label_smoothing", (0.1, np.float64(0.1), np.array([0.1]), 1)),
-    ):
-        for value in values:
-            refuse(NotImplementedError, [option], case, *arguments_of(case), **{option: value})
-    for value in (np.nan, -0.1, np.float64(1.5)):
-        words = ["label_smoothing must lie in [0, 1]", f"got {float(value)}"]
-        refuse(ValueError, words, case, *arguments_of(case), label_smoothing=value)
-    words = ["label_smoothing", "shape (3,)", "y_true * (1 - s) + s / 2"]
-    refuse(TypeError, words, case, *arguments_of(case), label_smoothing=np.full(3, 0.1))
-
-
 @every_case
 def test_options_are_by_keyword_only(case: Case) -> None:
     with pytest.raises(TypeError, match="positional argument"):

@@ -5,7 +5,6 @@ What could hang or kill runs in a process of its own, under a time limit.
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 import time
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from cases import BY_NAME
+from checks import in_ci
 
 import fastbce
 
@@ -43,6 +43,18 @@ def results():
     return p.tobytes(), float(loss), gradient.tobytes(), float(fastbce.bce_loss(p, y))
 
 expected = results()
+"""
+
+# One kernel, which takes a second to compile, and nothing computed yet.
+PREAMBLE_OF_ONE_KERNEL = """
+import os, signal, sys, threading, time
+import numpy as np
+import fastbce
+
+z = np.linspace(-9, 9, 1001)
+
+def results():
+    return fastbce.sigmoid(z).tobytes()
 """
 
 
@@ -125,9 +137,8 @@ assert codes == [0, 0, 0], codes
 os._exit(0)  # the rest of the compilation is of no interest
 """
     # No kernel is compiled yet, in the parent and in its children.
-    preamble = PREAMBLE.replace("expected = results()", "")
     check = FORK.replace("results() == expected and results() == expected", "bool(results())")
-    python(preamble + check + script, NUMBA_CACHE_DIR=str(tmp_path))
+    python(PREAMBLE_OF_ONE_KERNEL + check + script, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 @needs_fork
@@ -136,19 +147,17 @@ def test_a_thousand_forks_while_other_threads_are_in_kernels(python: Python) -> 
     fork_inside_kernels(python, 1000, 1800)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_pools_of_processes(method: str, python: Python) -> None:
-    script = f"""
+def test_pools_of_processes(python: Python) -> None:
+    script = """
 if __name__ == "__main__":
     import multiprocessing
-    if {method!r} not in multiprocessing.get_all_start_methods():
-        raise SystemExit
-    with multiprocessing.get_context({method!r}).Pool(2) as pool:
-        for p in pool.map(fastbce.sigmoid, [z] * 4):
-            assert p.tobytes() == expected[0]
-        for loss in pool.starmap(fastbce.bce_with_logits_loss, [(z, y)] * 4):
-            assert float(loss) == expected[1]
-    assert results() == expected
+    for method in multiprocessing.get_all_start_methods():
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            for p in pool.map(fastbce.sigmoid, [z] * 4):
+                assert p.tobytes() == expected[0], method
+            for loss in pool.starmap(fastbce.bce_with_logits_loss, [(z, y)] * 4):
+                assert float(loss) == expected[1], method
+        assert results() == expected, method
 """
     python(PREAMBLE + script)
 
@@ -210,13 +219,13 @@ assert threading.active_count() == 1
     python(script)
 
 
-@pytest.mark.parametrize("count", [1, 3])
-def test_64_callers_at_once(count: int, python: Python) -> None:
-    script = f"""
+def test_64_callers_at_once(python: Python) -> None:
+    script = """
 from concurrent.futures import ThreadPoolExecutor
-fastbce.set_num_threads({count})
-with ThreadPoolExecutor(64) as pool:
-    assert all(pool.map(lambda _: results() == expected, range(320)))
+for count in (3, 1):
+    fastbce.set_num_threads(count)
+    with ThreadPoolExecutor(64) as pool:
+        assert all(pool.map(lambda _: results() == expected, range(160))), count
 """
     python(PREAMBLE + script)
 
@@ -293,7 +302,6 @@ def test_arrays_are_released_after_a_call(threads: Callable[[int], None]) -> Non
     dead = [weakref.ref(z), weakref.ref(out)]
     del z, out
     for _ in range(100):
-        gc.collect()
         if not any(ref() is not None for ref in dead):
             break
         time.sleep(0.05)
@@ -327,7 +335,7 @@ def call():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-@pytest.mark.parametrize("kind", LONG_CALLS)
+@pytest.mark.parametrize("kind", ["strided", *map(in_ci, ["contiguous", "one thread"])])
 def test_ctrl_c(kind: str, python: Python) -> None:
     # A shell's background job ignores the signal, and its children with it.
     script = """
@@ -357,7 +365,7 @@ for attempt in range(3):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-@pytest.mark.parametrize("seconds", [0.05, 0.2, 0.5, 0.9])
+@pytest.mark.parametrize("seconds", [0.05, 0.5, *map(in_ci, [0.2, 0.9])])
 def test_ctrl_c_while_kernels_are_compiled(seconds: float, python: Python, tmp_path: Path) -> None:
     """It waits for the end of an import or a compilation, which would leave Numba broken."""
     script = f"""
@@ -368,13 +376,9 @@ try:
         results()
 except KeyboardInterrupt:
     pass
-expected = results()
-with fastbce.use_backend("numpy"):
-    loss = fastbce.bce_with_logits_loss(z, y)
-assert abs(expected[1] - loss) < 1e-6 * loss
+assert np.allclose(np.frombuffer(results()), 1 / (1 + np.exp(-z)), rtol=1e-14)
 """
-    preamble = PREAMBLE.replace("expected = results()", "")
-    python(preamble + script, NUMBA_CACHE_DIR=str(tmp_path))
+    python(PREAMBLE_OF_ONE_KERNEL + script, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 # --- memory -------------------------------------------------------------------------------------

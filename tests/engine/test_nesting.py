@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.mark.parametrize("kind", ["loky", "multiprocessing", "threading"])
-def test_joblib(kind: str, python: Python) -> None:
+def test_joblib(python: Python) -> None:
     pytest.importorskip("joblib", reason="joblib is not installed")
-    script = f"""
+    script = """
 if __name__ == "__main__":
     from joblib import Parallel, delayed
-    with Parallel(n_jobs=3, backend={kind!r}) as parallel:
-        for _ in range(2):
-            for p in parallel(delayed(fastbce.sigmoid)(z) for _ in range(4)):
-                assert p.tobytes() == expected[0]
-            for loss in parallel(delayed(fastbce.bce_with_logits_loss)(z, y) for _ in range(4)):
-                assert float(loss) == expected[1]
-        assert results() == expected
-    assert results() == expected
+    for kind in ("loky", "multiprocessing", "threading"):
+        with Parallel(n_jobs=3, backend=kind) as parallel:
+            for _ in range(2):
+                for p in parallel(delayed(fastbce.sigmoid)(z) for _ in range(4)):
+                    assert p.tobytes() == expected[0], kind
+                for loss in parallel(delayed(fastbce.bce_with_logits_loss)(z, y) for _ in range(4)):
+                    assert float(loss) == expected[1], kind
+            assert results() == expected, kind
+        assert results() == expected, kind
 """
     python(PREAMBLE + script)
 
 
-@pytest.mark.parametrize("scheduler", ["threads", "processes", "synchronous"])
-def test_dask(scheduler: str, python: Python) -> None:
+def test_dask(python: Python) -> None:
     pytest.importorskip("dask", reason="Dask is not installed")
-    script = f"""
+    script = """
 if __name__ == "__main__":
     import dask
     losses = [dask.delayed(fastbce.bce_with_logits_loss)(z, y) for _ in range(24)]
-    for loss in dask.compute(*losses, scheduler={scheduler!r}, num_workers=4):
-        assert float(loss) == expected[1]
-    assert results() == expected
+    for scheduler in ("threads", "processes", "synchronous"):
+        for loss in dask.compute(*losses, scheduler=scheduler, num_workers=4):
+            assert float(loss) == expected[1], scheduler
+        assert results() == expected, scheduler
 """
     python(PREAMBLE + script)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 dask = pytest.importorskip("dask", reason="the collections are Dask's")
@@ -18,7 +21,9 @@ pd = pytest.importorskip("pandas", reason="Dask's data frames are of pandas'")
 dd = pytest.importorskip("dask.dataframe", reason="the collections are Dask's")
 
 from fastbce import linear_model
+from fastbce.interop import _chunks
 from fastbce.interop import dask as interop
+from fastbce.interop._chunks import Chunks
 from fastbce.interop.dask import LogisticRegression
 from fastbce.linear_model.coordinates import Coordinates
 from fastbce.linear_model.objective import Objective
@@ -52,8 +57,7 @@ def client() -> Iterator[Any]:
 
 def draw(seed: int, n: int = CHUNK) -> tuple[Array, Array]:
     rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, 4)).astype(np.float32)
-    return X, (X @ np.linspace(-1, 1, 4) + 0.3 + rng.logistic(size=n) > 0).astype(np.int64)
+    return logistic(rng, n, 4, coef=np.linspace(-1, 1, 4), intercept=0.3, dtype="f4")
 
 
 def chunk(seed: int, which: int) -> Array:
@@ -138,24 +142,45 @@ def test_same_bits_whoever_does_what(client: Any) -> None:
 
 
 def test_only_sums_travel(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    X, y = client.persist(arrays(9))
-    sizes = []
-    tree = interop._tree
+    X, y = client.persist(arrays(20))
+    distributed.wait([X, y])
+    sent = []
+    gather = distributed.Client.gather
 
-    def watched(level: list[Any], combine: Any) -> Any:
-        found = dask.compute(*level)
-        sizes.append(max(sum(np.size(v) for v in part if v is not None) for part in found))
-        return tree(level, combine)
+    def watched(self: Any, futures: Any, **options: Any) -> Any:
+        found = gather(self, futures, **options)
+        sent.append(found)
+        return found
 
     chunks = interop._chunks_of(X, y, None)
-    survey = interop._reduce(chunks, survey_of, lambda a, b: a + b)
+    survey = chunks.reduce(partial(interop._of_arrays, survey_of), operator.add)
+    assert survey is not None
     rows = interop._Cluster(survey, None, chunks)
-    monkeypatch.setattr(interop, "_tree", watched)
+    monkeypatch.setattr(distributed.Client, "gather", watched)
     coordinates = Coordinates(np.zeros(4), np.ones(4), intercept=True, framed=False)
     objective = Objective(rows, coordinates, np.zeros(5), np.zeros(5))
     objective(np.zeros(5))
     objective(np.zeros(5), hessian=True)
-    assert sizes == [1 + 5, 1 + 5 + 25]
+    # A task a pass for each worker; what all have together is at most the 20 chunks.
+    assert [1 <= len(found) <= 2 for found in sent] == [True, True]
+    for found, size in zip(sent, [1 + 5, 1 + 5 + 25], strict=True):
+        parts = [part for nodes in found for part in nodes.values()]
+        assert len(parts) <= 20
+        assert {sum(np.size(v) for v in part if v is not None) for part in parts} == {size}
+
+
+def test_nodes_grow_where_all_below_are_there() -> None:
+    for count in (1, 7, 8, 9, 64, 65, 200):
+        whole: Any = {(0, i): str(i) for i in range(count)}
+        some: Any = {node: part for node, part in whole.items() if node[1] % 23 != 5}
+        missing = set(range(count)) - {i for _, i in some}
+        _chunks._grow(some, count, "({} {})".format)
+        assert _chunks._covered(some, count) == set(range(count)) - missing
+        some |= {(0, i): str(i) for i in missing}
+        for nodes in (whole, some):
+            _chunks._grow(nodes, count, "({} {})".format)
+        assert some == whole
+        assert len(whole) == 1
 
 
 def killer(flag: Path, after: int) -> Any:
@@ -184,23 +209,43 @@ def test_a_worker_killed_while_it_computes(client: Any, tmp_path: Path) -> None:
 def test_a_worker_killed_with_the_data_it_held(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    X, y = client.persist(arrays(6))
+    X, y = client.persist(arrays(12))
     distributed.wait([X, y])
     expected = LogisticRegression(**EXACT).fit(X, y)
-    tree, passes = interop._tree, []
+    of_workers = Chunks._of_workers
+    passes: list[int] = []
     killed = next(iter(client.run(os.getpid).values()))
 
-    def deadly(level: list[Any], combine: Any) -> Any:
-        passes.append(1)
-        if len(passes) == 3:
+    def deadly(self: Chunks, *arguments: Any) -> Any:
+        if len(passes) == 2:
             os.kill(killed, signal.SIGKILL)
-        return tree(level, combine)
+        found = of_workers(self, *arguments)
+        passes.append(len(_chunks._covered(found, 12)))
+        return found
 
-    monkeypatch.setattr(interop, "_tree", deadly)
+    monkeypatch.setattr(Chunks, "_of_workers", deadly)
     model = LogisticRegression(**EXACT).fit(X, y)
-    assert len(passes) > 3
     assert killed not in client.run(os.getpid).values()
+    # One pass lacked the dead worker's chunks, and the last one had all of them again.
+    assert passes[:2] == [12, 12]
+    assert passes[2] < 12
+    assert passes[-1] == 12
     np.testing.assert_array_equal(model.result_.params, expected.result_.params)
+    np.testing.assert_array_equal(model.result_.bse, expected.result_.bse)
+
+
+def test_data_frames_that_workers_hold(client: Any) -> None:
+    X, y = draw(5, 4_000)
+    frame = dd.from_pandas(pd.DataFrame(X, columns=list("abcd")).assign(y=y), npartitions=9)
+    lazy = frame[list("abcd")], frame["y"]
+    held = client.persist(lazy)
+    distributed.wait(held)
+    assert sum(len(s.keys) for s in interop._chunks_of(held[0], held[1], None)._held()) == 9
+    assert not interop._chunks_of(lazy[0], lazy[1], None)._held()
+    fits = [LogisticRegression(**EXACT).fit(*data) for data in (held, lazy)]
+    # pandas keeps the columns of a frame that travelled in another order in memory.
+    np.testing.assert_allclose(fits[0].result_.params, fits[1].result_.params, rtol=1e-12)
+    assert fits[0].score(*held) == fits[1].score(*lazy)
 
 
 def test_without_a_cluster(rng: np.random.Generator) -> None:

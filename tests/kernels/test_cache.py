@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -30,20 +31,38 @@ ROOT = str(Path(fastbce.__file__).parents[1])
 Run = Callable[..., str]
 
 
+def start(cache: Path, prelude: str = "", **variables: str) -> str:
+    """Run the program in a process of its own and return what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", prelude + PROGRAM],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), "PYTHONPATH": ROOT, **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Return a cache that one process has filled, and what that process printed."""
+    cache = tmp_path_factory.mktemp("cache")
+    return cache, start(cache)
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def run(prelude: str = "", **variables: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-P", "-c", prelude + PROGRAM],
-            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": ROOT, **variables},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=300,
-        )
-        return done.stdout.strip()
+    """Run the program with a cache that is empty in the beginning."""
+    return partial(start, tmp_path)
 
-    return run
+
+@pytest.fixture
+def fresh(first: tuple[Path, str], tmp_path: Path) -> str:
+    """Fill the test's cache, and return what the process that compiled printed."""
+    cache, printed = first
+    shutil.copytree(cache, tmp_path, dirs_exist_ok=True)
+    return printed
 
 
 def _entries(directory: Path) -> list[Path]:
@@ -69,20 +88,18 @@ def _make_a_directory(path: Path) -> None:
     path.mkdir()
 
 
-@pytest.mark.parametrize("damage", [_truncate, _flip_a_bit, _empty])
-def test_a_damaged_entry_is_compiled_again(
-    damage: Callable[[Path], None], run: Run, tmp_path: Path
-) -> None:
-    fresh = run()
-    assert run() == fresh.replace(" 0 ", " 1 ")
+def test_a_damaged_entry_is_compiled_again(fresh: str, run: Run, tmp_path: Path) -> None:
+    assert fresh.split()[1] == "0"
     (entry,) = _entries(tmp_path)
-    damage(entry)
-    assert run() == fresh
+    for damage in (_truncate, _flip_a_bit, _empty):
+        damage(entry)
+        assert run() == fresh, damage
     assert run() == fresh.replace(" 0 ", " 1 ")
 
 
-def test_an_entry_that_cannot_be_written_is_one_warning(run: Run, tmp_path: Path) -> None:
-    fresh = run()
+def test_an_entry_that_cannot_be_written_is_one_warning(
+    fresh: str, run: Run, tmp_path: Path
+) -> None:
     (entry,) = _entries(tmp_path)
     _make_a_directory(entry)
     values, loaded, warned = run().split(" ", 2)
@@ -90,18 +107,17 @@ def test_an_entry_that_cannot_be_written_is_one_warning(run: Run, tmp_path: Path
     assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
-def test_no_place_for_a_cache_is_one_warning(run: Run) -> None:
+def test_no_place_for_a_cache_is_one_warning(fresh: str, run: Run) -> None:
     prelude = """
 from numba.core import caching
 caching.CacheImpl._locator_classes = []
 """
     values, loaded, warned = run(prelude).split(" ", 2)
-    assert (values, loaded) == tuple(run().split()[:2])
+    assert (values, loaded) == tuple(fresh.split()[:2])
     assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
-def test_changed_sources_are_compiled_anew(run: Run, tmp_path: Path) -> None:
-    fresh = run()
+def test_changed_sources_are_compiled_anew(fresh: str, run: Run, tmp_path: Path) -> None:
     prelude = """
 import fastbce._kernels.compile as cache
 cache._stamp = "0" * 16
@@ -158,6 +174,7 @@ def _bytecode(source: Path, target: Path) -> None:
         py_compile.compile(str(path), str(place), doraise=True)
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     ("pack", "name"), [(_archive, "packed.zip"), (_bytecode, "packed")], ids=["zip", "bytecode"]
 )
@@ -178,20 +195,22 @@ def test_however_it_is_packed_an_install_runs_its_own_code(
     assert (loaded, warned) == ("0", "[]")
 
 
-def test_what_cannot_be_read_is_not_kept(run: Run) -> None:
+@pytest.mark.ci
+def test_what_cannot_be_read_is_not_kept(fresh: str, run: Run) -> None:
     """A package whose files are nowhere, as in a program of one file, compiles in each process."""
     prelude = """
 import pkgutil
 pkgutil.iter_modules = lambda path: []
 """
-    expected = run().split()[0]
     for _ in range(2):
         values, loaded, warned = run(prelude).split(" ", 2)
-        assert (values, loaded) == (expected, "0")
+        assert (values, loaded) == (fresh.split(maxsplit=1)[0], "0")
         assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
-def test_a_read_only_install_without_a_home(copy: Path, run: Run, tmp_path: Path) -> None:
+def test_a_read_only_install_without_a_home(
+    copy: Path, fresh: str, run: Run, tmp_path: Path
+) -> None:
     """Nothing can be written beside the sources or under the home directory."""
     (tmp_path / "file").touch()
     nowhere = str(tmp_path / "file" / "home")  # cannot be made, not by root either
@@ -206,20 +225,23 @@ tempfile.TemporaryFile = refuse
 """
     homeless = {"PYTHONPATH": str(copy), "HOME": nowhere, "XDG_CACHE_HOME": nowhere}
     values, _, warned = run(prelude, NUMBA_CACHE_DIR="", **homeless).split(" ", 2)
-    assert values == run().split()[0]
+    assert values == fresh.split(maxsplit=1)[0]
     assert warned == "['compiled kernels cannot be kept on disk ']"
     assert not list(copy.rglob("*.nbc"))
 
 
-def test_a_cache_directory_that_cannot_be_made(copy: Path, run: Run, tmp_path: Path) -> None:
+def test_a_cache_directory_that_cannot_be_made(
+    copy: Path, fresh: str, run: Run, tmp_path: Path
+) -> None:
     """Numba then keeps them beside the sources."""
     (tmp_path / "file").touch()
     directory = str(tmp_path / "file" / "cache")
     values, _, warned = run(NUMBA_CACHE_DIR=directory, PYTHONPATH=str(copy)).split(" ", 2)
-    assert values == run().split()[0]
+    assert values == fresh.split(maxsplit=1)[0]
     assert warned == "[]"
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
 def test_a_full_disk_is_one_warning(run: Run, tmp_path: Path) -> None:
     prelude = """
@@ -233,8 +255,11 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
     assert run() == f"{values} 1 []"
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(sys.platform == "win32", reason="kill -9")
-def test_killed_in_the_middle_of_the_first_compile(run: Run, tmp_path: Path) -> None:
+def test_killed_in_the_middle_of_the_first_compile(
+    first: tuple[Path, str], run: Run, tmp_path: Path
+) -> None:
     """Killed at the first write into the cache, and in the middle of it."""
     for moment in ("open", "write"):
         prelude = f"""
@@ -266,10 +291,11 @@ caching.IndexDataCacheFile._open_for_write = open_for_write
         assert killed.value.returncode == -signal.SIGKILL
         assert not _entries(tmp_path)
     values, loaded, warned = run().split(" ", 2)
-    assert values == run(NUMBA_CACHE_DIR=str(tmp_path / "other")).split()[0]
+    assert values == first[1].split()[0]
     assert (loaded, warned) == ("0", "[]")
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("count", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_many_processes_may_compile_at_once(count: int, tmp_path: Path, run: Run) -> None:
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}

@@ -41,6 +41,7 @@ def _digest(**variables: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.ci
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="names x86-64 processors")
 @pytest.mark.parametrize(
     ("name", "features"),

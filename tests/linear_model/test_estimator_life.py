@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -23,17 +25,11 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-    from cases import Array
 
 needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POSIX's")
 
 
-def draw(rng: np.random.Generator, n: int = 300, d: int = 3) -> tuple[Array, Array]:
-    X = rng.normal(size=(n, d))
-    return X, (X[:, 0] + rng.logistic(size=n) > 0).astype(int)
-
-
-@pytest.mark.parametrize("first", range(0, 30, 5))
+@pytest.mark.parametrize("first", [0, 5, *map(in_ci, range(10, 30, 5))])
 def test_lives(first: int, backend: str) -> None:
     for seed in range(first, first + 5):
         live(seed)
@@ -59,11 +55,14 @@ def guarded(python: Callable[..., Any], first: int, last: int, backend: str) -> 
 
 
 @needs_mprotect
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize(
+    ("backend", "first", "last"),
+    [("numba", 100, 105), in_ci("numba", 105, 112), in_ci("numpy", 100, 112)],
+)
 def test_lives_beside_guarded_pages(
-    backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
+    backend: str, first: int, last: int, python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
-    guarded(python, 100, 112, backend)
+    guarded(python, first, last, backend)
 
 
 @pytest.mark.slow
@@ -75,6 +74,7 @@ def test_many_lives_beside_guarded_pages(
     guarded(python, 10_000, 11_000, backend)
 
 
+@pytest.mark.ci
 @needs_mprotect
 def test_a_warm_start_of_another_size_reads_nothing(
     python: Callable[..., subprocess.CompletedProcess[str]],
@@ -116,8 +116,8 @@ def unchanged(model: Any, call: Callable[[], Any]) -> str:
 def test_a_warm_start_of_another_number_of_columns(
     columns: int, way: str, backend: str, rng: np.random.Generator
 ) -> None:
-    X, y = draw(rng)
-    other, _ = draw(rng, d=columns)
+    X, y = logistic(rng)
+    other, _ = logistic(rng, d=columns)
     model = LogisticRegression(warm_start=True).fit(X, y)
     calls: dict[str, Callable[[], Any]] = {
         "fit": lambda: model.fit(other, y),
@@ -134,7 +134,7 @@ def test_a_warm_start_of_another_number_of_columns(
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", ["coef_", "intercept_"])
 def test_a_warm_start_from_no_number(name: str, value: float, rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng)
     model = LogisticRegression(warm_start=True).fit(X, y)
     getattr(model, name).flat[-1] = value
     # Its predictions are NaN as well: only the call itself is looked at.
@@ -151,7 +151,7 @@ def test_a_warm_start_from_no_number(name: str, value: float, rng: np.random.Gen
 
 @pytest.mark.parametrize("way", ["fit", "fit_stream"])
 def test_partial_fit_after_fit_starts_anew_and_says_so(way: str, rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng)
     model = LogisticRegression()
     _ = model.fit(X, y) if way == "fit" else model.fit_stream(ArrayChunks(X, y))
     with pytest.warns(UserWarning, match="starts anew") as caught:
@@ -163,7 +163,7 @@ def test_partial_fit_after_fit_starts_anew_and_says_so(way: str, rng: np.random.
 
 @pytest.mark.parametrize("way", ["fit", "fit_stream"])
 def test_fit_forgets_what_partial_fit_knew(way: str, rng: np.random.Generator) -> None:
-    X, y = draw(rng, 600)
+    X, y = logistic(rng, 600)
     model = LogisticRegression().partial_fit(X[:200], y[:200])
     expected = LogisticRegression()
     for one in (model, expected):
@@ -176,7 +176,7 @@ def test_fit_forgets_what_partial_fit_knew(way: str, rng: np.random.Generator) -
 
 
 def test_a_failed_fit_leaves_partial_fit_going(rng: np.random.Generator) -> None:
-    X, y = draw(rng, 600)
+    X, y = logistic(rng, 600)
     model = LogisticRegression().partial_fit(X[:200], y[:200])
     unchanged(model, lambda: model.fit(X, np.zeros(600)))
     unchanged(model, lambda: model.fit(X[:, 0], y))
@@ -206,7 +206,7 @@ INVALID: list[tuple[str, Any]] = [
 def test_arguments_are_not_taken_at_their_word(
     way: str, name: str, value: Any, rng: np.random.Generator
 ) -> None:
-    X, y = draw(rng, 60)
+    X, y = logistic(rng, 60)
     options: Any = {name: value}
     model = LogisticRegression(**options)
     calls: dict[str, Callable[[], Any]] = {
@@ -224,7 +224,7 @@ def test_dask_checks_its_arguments_too(rng: np.random.Generator) -> None:
     da: Any = pytest.importorskip("dask.array", reason="the collections are Dask's")
     from fastbce.interop.dask import LogisticRegression as OnDask
 
-    X, y = draw(rng, 60)
+    X, y = logistic(rng, 60)
     parts = da.from_array(X, chunks=(20, -1)), da.from_array(y, chunks=20)
     for name, value in (("fit_intercept", "no"), ("tol", np.inf), ("max_iter", True)):
         options: Any = {name: value}
@@ -240,7 +240,7 @@ def test_dask_checks_its_arguments_too(rng: np.random.Generator) -> None:
 
 @pytest.mark.parametrize("label", [1, 0, True, "a", 2.5])
 def test_numbers_in_messages_read_as_numbers(label: Any, rng: np.random.Generator) -> None:
-    X, _ = draw(rng, 20)
+    X, _ = logistic(rng, 20)
     y = np.full(20, label)
     calls: list[Callable[[], Any]] = [
         lambda: LogisticRegression().fit(X, y),
@@ -254,7 +254,7 @@ def test_numbers_in_messages_read_as_numbers(label: Any, rng: np.random.Generato
 
 
 def test_a_users_strict_numpy_breaks_nothing(backend: str, rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng)
     far = 1e3 * X
     with np.errstate(all="raise"), warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -269,7 +269,7 @@ def test_a_users_strict_numpy_breaks_nothing(backend: str, rng: np.random.Genera
 
 
 def test_partial_fit_takes_class_weights(backend: str, rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng)
     factor = np.where(y == 1, 3.0, 0.5)
     model, expected = LogisticRegression(class_weight={0: 0.5, 1: 3.0}), LogisticRegression()
     for part in (slice(0, 100), slice(100, 300)):
@@ -279,7 +279,7 @@ def test_partial_fit_takes_class_weights(backend: str, rng: np.random.Generator)
 
 
 def test_two_objects_share_nothing(rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng)
     model = LogisticRegression().partial_fit(X, y)
     other = copy.deepcopy(model)
     before = state(model)

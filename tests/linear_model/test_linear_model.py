@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -32,10 +33,9 @@ if TYPE_CHECKING:
 def draw(
     rng: np.random.Generator, n: int = 3_000, d: int = 6, dtype: str = "f8"
 ) -> tuple[Array, Array]:
-    scale = np.logspace(-1, 1, d)
-    X = rng.normal(size=(n, d)) * scale
-    z = X @ (rng.normal(size=d) / scale) / 2 + 0.3
-    return X.astype(dtype), (z + rng.logistic(size=n) > 0).astype(np.int64)
+    """Draw columns of different units."""
+    X, y = logistic(rng, n, d, coef=rng.normal(size=d) / 2, intercept=0.3)
+    return (X * np.logspace(-1, 1, d)).astype(dtype), y
 
 
 def peer(X: Array, y: Array, C: float = 1.0, weight: Any = None, **options: Any) -> Array:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("scipy", reason="the oracles need SciPy")
 pytest.importorskip("mpmath", reason="the oracles need mpmath")
@@ -23,12 +24,7 @@ from logit_oracle import (
 )
 
 if TYPE_CHECKING:
-    from cases import Array
-
-
-def draw(rng: np.random.Generator, n: int = 80, d: int = 3) -> tuple[Array, Array]:
-    X = rng.normal(size=(n, d))
-    return X, (X[:, 0] + rng.logistic(size=n) > 0).astype(int)
+    pass
 
 
 def assert_same(one: Fit, other: Fit, tolerance: float = 1e-9) -> None:
@@ -45,7 +41,7 @@ def assert_same(one: Fit, other: Fit, tolerance: float = 1e-9) -> None:
 @pytest.mark.parametrize("weighted", [True, False])
 def test_equal_to_statsmodels(intercept: bool, weighted: bool, rng: np.random.Generator) -> None:
     sm = pytest.importorskip("statsmodels.api", reason="compares with statsmodels")
-    X, y = draw(rng)
+    X, y = logistic(rng, 80)
     w = rng.integers(0, 4, len(y)) if weighted else np.ones(len(y), int)
     ours = maximum_likelihood(X, y, w if weighted else None, intercept=intercept)
     design = np.repeat(sm.add_constant(X) if intercept else X, w, axis=0)
@@ -65,7 +61,7 @@ def test_equal_to_statsmodels(intercept: bool, weighted: bool, rng: np.random.Ge
 def test_equal_to_sixty_digits(
     intercept: bool, origin: float, units: float, rng: np.random.Generator
 ) -> None:
-    X, y = draw(rng, 50)
+    X, y = logistic(rng, 50)
     X = (X + origin) * [units, 1.0, 1 / units]
     w = rng.integers(0, 4, len(y)) / 8
     ours = maximum_likelihood(X, y, w, intercept=intercept)
@@ -73,14 +69,14 @@ def test_equal_to_sixty_digits(
 
 
 def test_far_from_zero(rng: np.random.Generator) -> None:
-    X, y = draw(rng, 50, 2)
+    X, y = logistic(rng, 50, 2)
     X += [1e9, -1e9]
     assert_same(maximum_likelihood(X, y), mpmath_maximum_likelihood(X, y))
 
 
 @pytest.mark.parametrize("noise", [1e-3, 1e-5, 1e-7])
 def test_nearly_collinear(noise: float, rng: np.random.Generator) -> None:
-    X, y = draw(rng, 60, 2)
+    X, y = logistic(rng, 60, 2)
     X[:, 1] = X[:, 0] + noise * X[:, 1]
     ours = maximum_likelihood(X, y)
     assert_same(ours, mpmath_maximum_likelihood(X, y), 1e-8)
@@ -88,7 +84,7 @@ def test_nearly_collinear(noise: float, rng: np.random.Generator) -> None:
 
 
 def test_the_digits_check_a_given_point(rng: np.random.Generator) -> None:
-    X, y = draw(rng, 50)
+    X, y = logistic(rng, 50)
     exact = mpmath_maximum_likelihood(X, y)
     step, bse = mpmath_at(X, y, exact.params)
     assert np.max(np.abs(step)) < 1e-14
@@ -99,7 +95,7 @@ def test_the_digits_check_a_given_point(rng: np.random.Generator) -> None:
 
 def test_penalty_equals_scikit_learns(rng: np.random.Generator) -> None:
     linear_model = pytest.importorskip("sklearn.linear_model", reason="compares with scikit-learn")
-    X, y = draw(rng)
+    X, y = logistic(rng, 80)
     X *= [1e-3, 1, 1e3]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -111,7 +107,7 @@ def test_penalty_equals_scikit_learns(rng: np.random.Generator) -> None:
 
 
 def test_separated_classes_have_no_maximum(rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng, 80)
     assert separates(X, y) == "overlap"
     assert separating_sets(X, y) == ([], [])
     y = (X[:, 0] > X[:, 1]).astype(int)
@@ -147,7 +143,7 @@ def test_verdicts_agree_on_small_data(intercept: bool) -> None:
 
 
 def test_rows_without_weight_are_no_rows(rng: np.random.Generator) -> None:
-    X, y = draw(rng)
+    X, y = logistic(rng, 80)
     w: Any = np.ones(len(y))
     w[:3] = 0
     X[:3] = 1e3
@@ -159,7 +155,7 @@ def test_rows_without_weight_are_no_rows(rng: np.random.Generator) -> None:
 
 
 def test_rank(rng: np.random.Generator) -> None:
-    X, _ = draw(rng, 60, 4)
+    X, _ = logistic(rng, 60, 4)
     assert rank(X) == 5
     assert rank(X * [1e-12, 1, 1e12, 1] + 1e3) == 5
     X[:, 3] = 1e6

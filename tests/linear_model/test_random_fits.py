@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from checks import in_ci
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -26,8 +27,9 @@ def assert_good(seeds: range) -> None:
     assert counts["not judged"] <= 0.002 * len(seeds)
 
 
-def test_a_few_random_fits() -> None:
-    assert_good(range(60))
+@pytest.mark.parametrize("seeds", [range(25), in_ci(range(25, 60))], ids=str)
+def test_a_few_random_fits(seeds: range) -> None:
+    assert_good(seeds)
 
 
 def test_where_one_solver_cannot_go_on() -> None:

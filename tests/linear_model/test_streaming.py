@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import tracemalloc
 import weakref
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -30,8 +30,7 @@ ROWS, COLUMNS, STEP = 5_000, 4, 700
 
 
 def draw(rng: np.random.Generator, n: int = ROWS, d: int = COLUMNS) -> tuple[Array, Array]:
-    X = rng.normal(size=(n, d)).astype(np.float32)
-    return X, (X @ np.linspace(-1, 1, d) + 0.3 + rng.logistic(size=n) > 0).astype(np.int64)
+    return logistic(rng, n, d, coef=np.linspace(-1, 1, d), intercept=0.3, dtype="f4")
 
 
 def pieces(*arrays: Array, step: int = STEP) -> Callable[[], Iterator[tuple[Array, ...]]]:
@@ -335,7 +334,6 @@ def test_two_chunks_at_most_and_reading_goes_on_meanwhile() -> None:
         pass
 
     def made() -> Chunk:
-        gc.collect()
         chunk = Chunk()
         alive.add(chunk)
         most[0] = max(most[0], len(alive))

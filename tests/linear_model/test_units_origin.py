@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -37,9 +38,7 @@ SHIFTS = (1.0, 1e3, 1e6, 1e9)
 
 
 def draw(seed: int, n: int = 300, d: int = 5) -> tuple[Array, Array]:
-    rng = np.random.default_rng(seed)
-    X = rng.normal(size=(n, d))
-    return X, (X[:, 0] - 0.5 * X[:, 1] + 0.4 + rng.logistic(size=n) > 0).astype(int)
+    return logistic(np.random.default_rng(seed), n, d, coef=(1, -0.5), intercept=0.4)
 
 
 def probabilities(X: Array, exact: Fit, *, intercept: bool = True) -> tuple[Array, Array]:

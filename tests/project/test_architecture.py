@@ -36,7 +36,7 @@ NOT_IN_THE_TABLE = {
 }
 MAX_LINES, MAX_PARAMETERS = 500, 8
 MANY_PARAMETERS = {
-    **dict.fromkeys(["bce_loss", "bce_gradient", "bce_loss_gradient"], "public"),
+    **dict.fromkeys([name for name, row in OPERATIONS.items() if row.family.is_loss], "public"),
     "__init__": "the estimator's options are public",
     "_run": "of the linear pass",
 }
@@ -129,10 +129,9 @@ def test_options(case: object) -> None:
     parameters = inspect.signature(row.function).parameters
     options = ["out"]
     if row.is_loss:
-        options = ["sample_weight", "pos_weight", "label_smoothing", "reduction"]
-        options += ["check_labels", "out"]
-        if row.kind == "clipped":
-            options.insert(3, "eps")
+        options = ["sample_weight", "mask", "ignore_index", "pos_weight", "label_smoothing"]
+        options += ["eps", "gradient"] if row.kind == "clipped" else []
+        options += ["reduction", "divisor", "check_labels", "out"]
     positional = [name for name in row.argument_names if name]
     assert list(parameters) == positional + options
     keyword = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY]

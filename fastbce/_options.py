@@ -1,0 +1,151 @@
+"""The options of a loss: which elements count, what its labels mean, what its mean divides by."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._inputs import as_array, as_number, broadcast, check_choice, describe
+from ._typing import Array
+
+DIVISORS = ("elements", "weights", "kept")
+GRADIENTS = ("reference", "zero", "torch")
+# PyTorch's least p (1 - p), and the least whose reciprocal float16 has.
+FLOOR, FLOOR_16 = 1e-12, 2.0**-15
+
+
+class Given(NamedTuple):
+    """The options of one call that most calls do not have, checked."""
+
+    mask: Array | None = None
+    """True for what counts, of the scores' shape."""
+    ignore: Any = None
+    """The label of what does not, as the kernels have labels."""
+    smoothing: float | None = None
+    positive: Array | None = None
+    """``pos_weight``: one number, or one for each place of the last axis."""
+    gradient: str = "reference"
+    divisor: str = "elements"
+
+    def kept(self, y: Array) -> Array | None:
+        """Return which elements are not ignored; None is all."""
+        if self.ignore is None:
+            return self.mask
+        kept = np.asarray(y != self.ignore)
+        return kept if self.mask is None else kept & self.mask
+
+
+NOTHING_GIVEN = Given()
+
+
+def are_default(options: tuple[Any, ...]) -> bool:
+    """Tell whether none of the options is given: in a fraction of the time that checks take."""
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    return (
+        mask is None
+        and ignore_index is None
+        and pos_weight is None
+        and divisor is None
+        and type(label_smoothing) is float
+        and label_smoothing == 0.0
+        and gradient == "reference"
+    )
+
+
+def check_options(options: tuple[Any, ...], x: Array, y: Array, dtype: np.dtype[Any]) -> Given:
+    """Return the options as given for scores and labels of these arrays, computed in `dtype`."""
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    if divisor is None:
+        divisor = "elements" if mask is None and ignore_index is None else "kept"
+    check_choice(divisor, DIVISORS, "unknown divisor")
+    check_choice(gradient, GRADIENTS, "unknown gradient")
+    return Given(
+        None if mask is None else _checked_mask(mask, x.shape),
+        None if ignore_index is None else _as_label(ignore_index, y),
+        _checked_smoothing(label_smoothing),
+        None if pos_weight is None else _checked_pos_weight(pos_weight, x.shape, dtype),
+        gradient,
+        divisor,
+    )
+
+
+def _checked_mask(mask: Any, shape: tuple[int, ...]) -> Array:
+    array = as_array(mask, "mask")
+    if array.dtype != np.bool_:
+        raise TypeError(
+            f"mask must be bool, True for what counts, got dtype {array.dtype}; pass mask != 0 if "
+            "other numbers than 0 stand for what counts"
+        )
+    return broadcast(array, shape, "mask")
+
+
+def _as_label(ignore_index: Any, y: Array) -> Any:
+    """Return the ignored label in the labels' own type; None if they cannot be that."""
+    whole = isinstance(ignore_index, (int, np.integer, np.bool_))
+    if not whole and not (isinstance(ignore_index, float) and ignore_index.is_integer()):
+        raise TypeError(f"ignore_index must be a whole number, got {describe(ignore_index)}")
+    kind = {"?": np.uint8, "e": np.float32}.get(y.dtype.char, y.dtype.type)
+    with np.errstate(all="ignore"):
+        try:
+            label = kind(int(ignore_index))
+        except OverflowError:
+            return None
+    return label if np.isfinite(label) and int(label) == int(ignore_index) else None
+
+
+def _checked_smoothing(label_smoothing: Any) -> float | None:
+    hint = "; for another one in each column smooth the labels: y_true * (1 - s) + s / 2"
+    smoothing = as_number(label_smoothing, "label_smoothing", hint)
+    if not 0.0 <= smoothing <= 1.0:
+        raise ValueError(f"label_smoothing must lie in [0, 1], got {smoothing!r}")
+    return smoothing or None
+
+
+def _checked_pos_weight(pos_weight: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    array = as_array(pos_weight, "pos_weight")
+    if array.size != 1 and array.shape != (*(1,) * (array.ndim - 1), *shape[-1:]):
+        raise ValueError(
+            f"pos_weight has shape {array.shape}; for scores of shape {shape} it is one number or "
+            f"has shape {shape[-1:]}, one number for each place of the last axis. For others and "
+            "labels of 0 and 1 pass sample_weight=np.where(y_true == 1, pos_weight, 1)"
+        )
+    with np.errstate(all="ignore"):
+        array = array.astype(dtype).reshape(-1)
+    if array.size and not (np.min(array) >= 0 and np.max(array) < np.inf):
+        raise ValueError(
+            "pos_weight must be finite and not negative, got values in "
+            f"[{np.min(pos_weight)}, {np.max(pos_weight)}]"
+        )
+    return array
+
+
+# --- what a mean divides by ----------------------------------------------------------------------
+
+
+def divide(
+    given: Given, reduction: str, count: int, y: Array, weight: Array | None
+) -> tuple[float, Array | None, Array | None]:
+    """Return what the mean divides by, the weights, and which rows have no mean.
+
+    For means of rows `count` stays the divisor, and the weights make up for the difference.
+    """
+    if given.divisor == "elements" or reduction not in ("mean", "samples"):
+        return count, weight, None
+    if reduction == "mean":
+        return float(_divisors(given, y, weight, None)), weight, None
+    divisors = _divisors(given, y, weight, -1)
+    empty = divisors == 0
+    factors = np.where(empty, 0.0, count / np.where(empty, 1, divisors))[..., np.newaxis]
+    weight = np.broadcast_to(factors, y.shape) if weight is None else factors * weight
+    return count, weight, empty if empty.any() else None
+
+
+def _divisors(given: Given, y: Array, weight: Array | None, axis: int | None) -> Any:
+    """Return how many elements count, or the sum of their weights: in all, or along an axis."""
+    kept = given.kept(y)
+    if given.divisor == "weights" and weight is not None:
+        return np.sum(weight if kept is None else np.where(kept, weight, 0), axis, np.float64)
+    if kept is None:
+        return y.size if axis is None else np.full(y.shape[:-1], y.shape[-1])
+    return np.count_nonzero(kept, axis)
