@@ -4,7 +4,7 @@ The functions and classes have the signatures, values and errors of ``torch.nn.f
 ``torch.nn``. A call goes one of three ways:
 
 - while ``torch.compile`` or ``torch.export`` looks on, an operator of ours, of any size;
-- plain tensors on the CPU of at least 16,384 elements, a function that computes the gradient
+- plain tensors on the CPU of at least 32,768 elements, a function that computes the gradient
   together with the loss: logits and labels are read once;
 - everything else goes to PyTorch's own function, so that other devices, subclasses of tensors,
   modes, ``vmap``, ``torch.func`` and forward derivatives stay as they are.
@@ -122,8 +122,7 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
-    # The kernels have no pos_weight yet.
-    loss = None if pos_weight is not None else loss_of(LOGITS, input, target, weight, reduction)
+    loss = loss_of(LOGITS, input, target, weight, reduction, pos_weight)
     if loss is None:
         target = as_float(LOGITS, target, input)
         loss = F.binary_cross_entropy_with_logits(
