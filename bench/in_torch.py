@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     Times = dict[str, list[float]]
 
-SIZES = (16_384, 100_000, 300_000, 1_000_000, 10_000_000)
+SIZES = (32_768, 100_000, 300_000, 1_000_000, 10_000_000)
 ROUNDS, CALLS = 9, 30
 # Elements of all calls of one way in one round, at most.
 ELEMENTS = 30_000_000

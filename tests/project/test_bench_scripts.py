@@ -75,8 +75,8 @@ def test_stores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 def test_in_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch", reason="PyTorch is not installed")
-    out = run(monkeypatch, capsys, "in_torch", SIZES=(20_000,), ROUNDS=1, CALLS=2)
-    assert out.count("| 20,000 |") == 2
+    out = run(monkeypatch, capsys, "in_torch", SIZES=(40_000,), ROUNDS=1, CALLS=2)
+    assert out.count("| 40,000 |") == 2
 
 
 def test_busy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
