@@ -69,15 +69,15 @@ class Lender:
 
     Parameters
     ----------
-    path : str
-        A shared library that is loaded and linked to the runtime.
+    path : str, optional
+        A shared library that is loaded and linked to the runtime; without one there is no team.
     threads : callable
         Returns how many threads the library may use, on the calling thread.
     """
 
-    def __init__(self, path: str, threads: Callable[[], int]) -> None:
+    def __init__(self, path: str | None, threads: Callable[[], int]) -> None:
         self.threads = threads
-        self.slots = _slots_of(path) if COMPILED else None
+        self.slots = _slots_of(path) if path and COMPILED else None
         self._choices: dict[Any, Choice] = {}
         if hasattr(os, "register_at_fork"):
             # A region in a child waits for threads that only the parent has, for ever.

@@ -80,7 +80,7 @@ def test_what_compiling_takes_is_not_what_a_call_takes() -> None:
 
 
 def test_kinds_and_sizes_are_told_apart() -> None:
-    lender = Lender("", lambda: 2)
+    lender = Lender(None, lambda: 2)
     assert lender.choice("loss", 1000) is lender.choice("loss", 600)
     assert lender.choice("loss", 1000) is not lender.choice("loss", 1100)
     assert lender.choice("loss", 1000) is not lender.choice("gradient", 1000)
@@ -89,5 +89,5 @@ def test_kinds_and_sizes_are_told_apart() -> None:
 def test_a_library_without_a_team_lends_none() -> None:
     import _ctypes
 
-    for path in ("/no/such/library.so", _ctypes.__file__):
+    for path in (None, "/no/such/library.so", _ctypes.__file__):
         assert Lender(path, lambda: 2).slots is None

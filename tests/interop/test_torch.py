@@ -625,3 +625,27 @@ assert [loss.item() for loss in loader] == [expected.item()] * 4
 print("the same")
 """
     assert python(script).stdout == "the same\n"
+
+
+def test_a_child_of_a_process_that_knew_pytorch_alone(python: Python) -> None:
+    script = """
+import multiprocessing, warnings
+import torch
+
+def child(z, y):
+    from fastbce._engine.lender import Choice
+    from fastbce.interop import torch as interop
+
+    Choice.borrows = lambda self: True
+    interop.binary_cross_entropy_with_logits(z, y)
+
+torch.set_num_threads(2)
+z, y = torch.relu(torch.linspace(-3, 3, 200_000)), torch.zeros(200_000)
+warnings.simplefilter("ignore")
+process = multiprocessing.get_context("fork").Process(target=child, args=(z, y))
+process.start()
+process.join(60)
+process.kill()
+print(process.exitcode)
+"""
+    assert python(script).stdout == "0\n"

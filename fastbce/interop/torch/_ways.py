@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from collections.abc import Callable
@@ -189,7 +190,19 @@ def _team() -> tuple[Any, Any]:
 
     suffix = ".dylib" if sys.platform == "darwin" else ".so"
     library = Path(torch.__file__).parent / "lib" / f"libtorch_cpu{suffix}"
-    return lent, Lender(os.fspath(library), torch.get_num_threads)
+    return lent, Lender(None if _is_forked() else os.fspath(library), torch.get_num_threads)
+
+
+def _is_forked() -> bool:
+    """Tell whether this process may be a child in which PyTorch's team does not exist."""
+    by_multiprocessing = multiprocessing.parent_process() is not None
+    return os.getpid() != _PROCESS or (
+        by_multiprocessing and multiprocessing.get_start_method() == "fork"
+    )
+
+
+# The process that imported this.
+_PROCESS = os.getpid()
 
 
 def _computed(
