@@ -15,6 +15,8 @@ from torch.autograd import forward_ad
 import fastbce
 from fastbce._engine import calls
 from fastbce._engine.lender import Choice, Lender, lent
+from fastbce._engine.team import team_of
+from fastbce._kernels.compile import point
 from fastbce.interop import torch as interop
 from fastbce.interop.torch import _ways
 
@@ -573,6 +575,28 @@ def test_pytorchs_team_gives_the_same_bits(
             assert shared[-1] == (min(count, most), True)
             assert loss.item() == expected[0]
             assert np.array_equal(leaf.grad.numpy(), expected[1])
+
+
+def test_threads_that_a_job_has_no_use_for_leave_it(
+    lender: Lender, pytorch_threads: Callable[[int], None]
+) -> None:
+    """Each thread has scratch space of its own, of which there is enough for those asked for."""
+    numbered = point(lambda thread, first, parts, options: _fill(parts[0], thread))
+    team = team_of(numbered, decorate=point)
+    out = np.zeros(4_000_000, np.int64)
+    pytorch_threads(16)
+    torch.relu(torch.zeros(10**6))
+    found = set()
+    for _ in range(5):
+        out[:] = -1
+        team((out,), (), out.size, 1000, lender.slots, 2)
+        found |= set(np.unique(out).tolist())
+    assert found <= {0, 1}
+
+
+@point
+def _fill(part: Any, number: int) -> None:
+    part[:] = number
 
 
 def test_pytorchs_limit_of_threads_holds(
