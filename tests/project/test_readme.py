@@ -32,7 +32,8 @@ def test_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_style_has_an_example() -> None:
-    assert {"Functions", "Classes", "Backends"} <= {heading for heading, _ in blocks("python")}
+    headings = {heading for heading, _ in blocks("python")}
+    assert {"Functions", "Classes", "Logistic regression"} <= headings
 
 
 def test_two_setup_commands_of_one_line_each() -> None:
@@ -46,6 +47,13 @@ def test_two_setup_commands_of_one_line_each() -> None:
         assert command.startswith("python3 -m venv ")
         (used,) = re.findall(r"\.\[(\w+)\]", command)
         assert used in extras
+
+
+def test_it_is_short() -> None:
+    """A screen and a half; the site has the rest."""
+    assert README.count("\n") <= 150
+    table = re.findall(r"<!-- summary -->\n(.*?)<!-- end summary -->", README, flags=re.DOTALL)
+    assert len(re.findall(r"^\| `", table[0], flags=re.MULTILINE)) == 8
 
 
 def test_ci_finds_the_test_command() -> None:

@@ -1,0 +1,48 @@
+"""Sphinx: ``python -m sphinx -W -b html docs docs/_build`` (extra ``docs``)."""
+
+from __future__ import annotations
+
+import fastbce
+
+project = "fastbce"
+author = "the fastbce developers"
+project_copyright = author
+version = release = fastbce.__version__
+
+extensions = [
+    "myst_parser",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
+]
+exclude_patterns = ["_build"]
+templates_path = ["_templates"]
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+
+autosummary_generate = True
+# What a module lists in __all__ is documented, and nothing else.
+autosummary_ignore_module_all = False
+autosummary_imported_members = True
+autodoc_typehints = "none"  # numpydoc's sections say more than the annotations
+numpydoc_show_class_members = False
+default_role = "code"
+
+html_theme = "pydata_sphinx_theme"
+html_title = "fastbce"
+html_static_path = ["_static"]
+html_css_files = ["fastbce.css"]
+html_extra_path = ["llms.txt"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "fastbce"},
+    "header_links_before_dropdown": 6,
+    "navbar_align": "left",
+    "navigation_with_keys": False,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}
