@@ -65,7 +65,8 @@ def draw(result: dict[str, Any], theme: str, path: Path) -> None:
                 sizes, times = zip(*points, strict=True)
                 axis.loglog(sizes, times, color=COLOURS[who], marker="o", markersize=3.5, label=who)
             axis.axhline(1, color=ink, linewidth=2)
-            axis.annotate("fastbce", (1.2e3, 1.07), color=ink, fontweight="bold")
+            axis.annotate("fastbce", (1.1e3, 0.68), color=ink, fontweight="bold")
+            axis.set_ylim(0.55, 260)
             axis.set_title(title, fontsize=12, fontweight="bold", color=ink)
             axis.set_xlabel("elements")
             axis.set_yticks(TICKS, [str(tick) for tick in TICKS])
@@ -77,7 +78,14 @@ def draw(result: dict[str, Any], theme: str, path: Path) -> None:
             for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
                 handles.setdefault(label, handle)
         figure.legend(
-            handles.values(), handles.keys(), loc="outside lower center", ncols=7, frameon=False
+            handles.values(),
+            handles.keys(),
+            loc="outside lower center",
+            ncols=len(handles),
+            columnspacing=1.0,
+            handlelength=1.2,
+            fontsize=10,
+            frameon=False,
         )
         figure.savefig(path, metadata={"Date": None})
         plt.close(figure)

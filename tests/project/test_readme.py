@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -54,6 +55,25 @@ def test_it_is_short() -> None:
     assert README.count("\n") <= 150
     table = re.findall(r"<!-- summary -->\n(.*?)<!-- end summary -->", README, flags=re.DOTALL)
     assert len(re.findall(r"^\| `", table[0], flags=re.MULTILINE)) == 8
+
+
+def test_figures_are_those_of_the_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws the picture")
+    import picture
+
+    from fastbce.bench import report
+
+    result = json.loads((picture.RESULTS / "two-threads.json").read_text(encoding="utf-8"))
+    assert report.summary(result) in README
+    page = (ROOT / "docs" / "performance_results.md").read_text(encoding="utf-8")
+    assert report.figures(result) in page
+    for theme in picture.THEMES:
+        picture.draw(result, theme, tmp_path / f"{theme}.svg")
+        drawn = (tmp_path / f"{theme}.svg").read_text(encoding="utf-8")
+        kept = (picture.RESULTS / f"speed-{theme}.svg").read_text(encoding="utf-8")
+        for name in [*picture.COLOURS, *picture.PANELS.values(), "fastbce"]:
+            assert f">{name}<" in drawn
+            assert f">{name}<" in kept
 
 
 def test_ci_finds_the_test_command() -> None:
