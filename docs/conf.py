@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from docutils.nodes import SkipNode
@@ -24,6 +25,10 @@ extensions = [
     "sphinx.ext.autosummary",
 ]
 exclude_patterns = ["_build"]
+# Pages of optional parts are in the table of contents by a pattern, where they exist.
+logging.getLogger("sphinx.sphinx.directives.other").addFilter(
+    lambda record: "toctree glob pattern" not in str(record.msg)
+)
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["dollarmath"]
