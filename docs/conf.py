@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from docutils.nodes import SkipNode
@@ -41,6 +44,28 @@ autosummary_imported_members = True
 autodoc_typehints = "none"  # numpydoc's sections say more than the annotations
 numpydoc_show_class_members = False
 default_role = "code"
+
+
+def public_modules() -> Iterator[str]:
+    """Yield the modules that export something of their own and can be imported here."""
+    known = {id(getattr(fastbce, name)) for name in fastbce.__all__}
+    for info in pkgutil.walk_packages(fastbce.__path__, "fastbce."):
+        parts = info.name.split(".")
+        if parts[1] in ("bench", "cli", "demo") or any(part.startswith("_") for part in parts):
+            continue
+        try:
+            module = importlib.import_module(info.name)
+        except ModuleNotFoundError as error:
+            if str(error.name).startswith("fastbce"):
+                raise
+            continue  # an optional package is not installed
+        exported = {id(getattr(module, name)) for name in getattr(module, "__all__", ())}
+        if not exported <= known:
+            known |= exported
+            yield info.name
+
+
+autosummary_context = {"public_modules": list(public_modules())}
 
 html_math_renderer = "mathml"
 html_theme = "pydata_sphinx_theme"

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-import fastbce
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -115,28 +110,3 @@ def test_the_text_for_language_models_names_pages() -> None:
     for target in targets:
         assert target.endswith(".html")
         assert (DOCS / target).with_suffix(".md").exists(), target
-
-
-def public_modules() -> Iterator[tuple[str, list[str]]]:
-    """Yield each public module that can be imported here, with the names that it exports."""
-    for info in pkgutil.walk_packages(fastbce.__path__, "fastbce."):
-        private = any(part.startswith("_") for part in info.name.split("."))
-        if private or info.name.startswith(("fastbce.cli", "fastbce.bench", "fastbce.demo")):
-            continue
-        try:
-            module = importlib.import_module(info.name)
-        except ModuleNotFoundError as error:
-            if str(error.name).startswith("fastbce"):
-                raise
-            continue
-        yield info.name, list(getattr(module, "__all__", ()))
-
-
-def test_the_reference_has_all_public_modules() -> None:
-    """Sphinx takes the names from ``__all__`` then; functions of sub-modules are exported above."""
-    page = (DOCS / "api.md").read_text(encoding="utf-8")
-    listed = set(re.findall(r"^   (fastbce[\w.]*)$", page, flags=re.MULTILINE))
-    assert "fastbce" in listed
-    covered = set().union(*(importlib.import_module(name).__all__ for name in listed))
-    for name, exported in public_modules():
-        assert name in listed or set(exported) <= covered, f"{name} is not in docs/api.md"
