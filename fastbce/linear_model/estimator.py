@@ -26,7 +26,7 @@ from .coordinates import Coordinates, coordinates_of
 from .firth import fit_firth
 from .fitted import Fitted
 from .infer import infer, null_intercept
-from .inputs import as_clusters, as_offset, read
+from .inputs import as_clusters, as_offset, read_both
 from .messages import warn
 from .objective import HESSIAN, Objective
 from .robust import Wanted
@@ -185,7 +185,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
             errors (see :attr:`result_`), or if nothing is known of some coefficients.
         """
         check_parameters(self)
-        X, y = read(self, X, y, reset=True)
+        X, y = read_both(self, X, y, reset=True)
         labels, self.classes_ = encode(y, None)
         if sparse.issparse(X) and clusters is not None:
             raise ValueError("a sparse X has no clusters; pass X.toarray()")
@@ -293,7 +293,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
             raise ValueError(
                 "class_weight='balanced' needs all samples; pass a dict of weights to partial_fit"
             )
-        X, y = read(self, X, y, reset=first)
+        X, y = read_both(self, X, y, reset=first)
         X = X.toarray() if sparse.issparse(X) else X
         if classes is not None:
             classes = np.unique(classes)

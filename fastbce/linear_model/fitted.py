@@ -14,7 +14,7 @@ from fastbce._inputs import Array
 from fastbce.inference import ConfusionTable, LogitResult, confusion_table
 
 from .coordinates import parts
-from .inputs import as_numpy, as_offset, read
+from .inputs import as_numpy, as_offset, read, read_both
 from .profile import profile_conf_int
 from .sparse import rows_of
 from .survey import encode
@@ -41,7 +41,7 @@ class Fitted:
     def decision_function(self, X: Any, offset: Any = None) -> Array:
         """Return the logit of the second class for each row of `X`."""
         check_is_fitted(self)
-        X = read(self, X, reset=False)
+        X = read(self, X)
         shift = as_offset(offset, X.shape[0])
         if shift is None and self._has_offset:
             raise ValueError(
@@ -164,7 +164,7 @@ class Fitted:
         """
         result = self.result_
         with np.errstate(all="ignore"):
-            X, y = read(self, X, y, reset=False)
+            X, y = read_both(self, X, y, reset=False)
             labels, _ = encode(y, self.classes_)
             weight = weights_of(self, X, labels, sample_weight)
             rows = rows_of(X, labels, weight, as_offset(offset, X.shape[0]))

@@ -38,19 +38,25 @@ def as_numpy(values: Any, name: str) -> Any:
     return array
 
 
-def read(model: Any, X: Any, y: Any = None, *, reset: bool) -> Any:
-    """Return `X`, and `y` if it is given, as arrays; a sparse `X` in rows."""
+def read(model: Any, X: Any) -> Any:
+    """Return samples to predict as an array, or as a sparse matrix in rows."""
+    return validate_data(model, as_numpy(X, "X"), dtype=FLOATS, reset=False, accept_sparse="csr")
+
+
+def read_both(model: Any, X: Any, y: Any, *, reset: bool) -> Any:
+    """Return samples and labels as arrays, a sparse `X` in rows."""
     X = as_numpy(X, "X")
-    if sparse.issparse(X):
-        # Its numbers are few: they are looked at at once.
-        options: dict[str, Any] = {"accept_sparse": "csr"}
-    else:
+    return validate_data(
+        model,
+        X,
+        as_numpy(y, "y"),
+        dtype=FLOATS,
+        accept_sparse="csr",
+        y_numeric=False,
         # Whether X is finite shows in the first loss: a check of its own would read X once more.
-        options = {"accept_sparse": False, "ensure_all_finite": y is None}
-    if y is None:
-        return validate_data(model, X, dtype=FLOATS, reset=reset, **options)
-    y = as_numpy(y, "y")
-    return validate_data(model, X, y, dtype=FLOATS, y_numeric=False, reset=reset, **options)
+        ensure_all_finite=bool(sparse.issparse(X)),
+        reset=reset,
+    )
 
 
 def as_offset(values: Any, n: int) -> Array | None:
