@@ -88,7 +88,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script in a fresh interpreter; by default it must succeed."""
 
     def run(
-        script: str, *options: str, check: bool = True, timeout: float = 120, **environment: str
+        script: str, *options: str, check: bool = True, timeout: float = 300, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         root = str(Path(fastbce.__file__).parents[1])
         path = os.pathsep.join([root, os.environ.get("PYTHONPATH", "")])

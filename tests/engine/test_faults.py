@@ -64,7 +64,7 @@ FORK = """
 def fork_and_check():
     child = os.fork()
     if child == 0:
-        signal.alarm(30)  # a hang ends the child
+        signal.alarm(120)  # a hang ends the child
         try:
             right = results() == expected and results() == expected
         except BaseException:
@@ -138,7 +138,8 @@ os._exit(0)  # the rest of the compilation is of no interest
 """
     # No kernel is compiled yet, in the parent and in its children.
     check = FORK.replace("results() == expected and results() == expected", "bool(results())")
-    python(PREAMBLE_OF_ONE_KERNEL + check + script, NUMBA_CACHE_DIR=str(tmp_path))
+    # A fork waits for the compiler's lock among the other thread's kernels: long on a busy machine.
+    python(PREAMBLE_OF_ONE_KERNEL + check + script, NUMBA_CACHE_DIR=str(tmp_path), timeout=600)
 
 
 @needs_fork
