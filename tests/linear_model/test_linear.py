@@ -309,7 +309,7 @@ def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
         "row_gradient_block": (x, 32, frame, x[:2], np.zeros(32)),
         "column_logits_block": (x, 32, frame, x[:2], one, x[:32].copy()),
         "column_gradient_block": (x, 32, frame, x[:32], np.zeros(2)),
-        "gram_block": (x, x.copy(), 2, np.zeros(4 * 32)),
+        "gram_block": (x, x.copy(), 2, 32, np.zeros(32 * 32)),
     }[name]
     function(*arguments)
     (assembly,) = function.inspect_asm().values()
