@@ -140,4 +140,5 @@ def handler(name: str, dtype: np.dtype[Any]) -> Any:
         return 0
 
     _compiled.append(handle)
-    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(handle.address)
+    address: Any = handle.address
+    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(address)

@@ -234,7 +234,7 @@ class Probabilities:
     def decision_function(self, X: Any) -> Array:
         """Return the log-odds of the second class for each row of what the model predicts from."""
         scores: Array = self.model.predict(X, **{self._option: True})
-        return scores + scores.dtype.type(self.init_score)
+        return np.asarray(scores + scores.dtype.type(self.init_score))
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of both classes, one row a sample."""

@@ -220,7 +220,8 @@ def _with_derivatives(name: str, *, mean: bool) -> Any:
 
     def loss_rule(primals: Any, tangents: Any) -> Any:
         value, slope = with_slope(*primals)
-        return value, along(*primals, slope, tangents)
+        z, y = primals
+        return value, along(z, y, slope, tangents)
 
     def slope_rule(primals: Any, tangents: Any) -> Any:
         z, y = primals

@@ -70,11 +70,11 @@ def loops(name: str) -> tuple[Any, Any, Any]:
 
     else:
 
-        def loop(x, y, out):  # type: ignore[no-untyped-def]
+        def loop(x, y, out):  # type: ignore[no-untyped-def,misc]
             for i in range(x.size):
                 out[i] = function(x[i], y[i])
 
-        def shared(x, y, out):  # type: ignore[no-untyped-def]
+        def shared(x, y, out):  # type: ignore[no-untyped-def,misc]
             for i in numba.prange(x.size):
                 out[i] = 2 * function(x[i], y[i])
 
@@ -100,7 +100,7 @@ def test_loops(name: str, rng: np.random.Generator) -> None:
             with np.errstate(all="ignore"):
                 expected = arrays_function(*arguments)
             if name == "bce":  # two logarithms, where the arrays' has one for hard labels
-                np.testing.assert_allclose(out, expected, rtol=4 * np.finfo(dtype).eps)
+                np.testing.assert_allclose(out, expected, rtol=4 * float(np.finfo(dtype).eps))
             else:
                 np.testing.assert_array_equal(out, expected)
     for assembly in loop.inspect_asm().values():

@@ -239,7 +239,7 @@ def test_errors_where_scikit_learn_has_a_number() -> None:
     with pytest.raises(ValueError, match="pos_label=7 is not among"):
         metrics.brier_score_loss([0, 1], [0.5, 0.5], pos_label=7)
     with pytest.raises(TypeError, match=r"pass .*compressed"):
-        metrics.log_loss(np.ma.array([0, 1], mask=[0, 1]), [0.5, 0.5])
+        metrics.log_loss(np.ma.array([0, 1], mask=[False, True]), [0.5, 0.5])
 
 
 def test_advice_is_right() -> None:

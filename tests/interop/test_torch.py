@@ -288,7 +288,7 @@ def test_focal_loss(alpha: float, gamma: float, n: int) -> None:
     for reduction, value in expected.items():
         leaf = z.clone().requires_grad_()
         for targets in (y, y.bool()):
-            options = {"alpha": alpha, "gamma": gamma, "reduction": reduction}
+            options: dict[str, Any] = {"alpha": alpha, "gamma": gamma, "reduction": reduction}
             found = interop.sigmoid_focal_loss(leaf, targets, **options)
             torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12)
         gradient = torch.autograd.grad(found.sum(), leaf)[0]
@@ -417,7 +417,7 @@ def test_transformations_are_pytorchs(name: str) -> None:
 def test_other_tensors_are_pytorchs(name: str) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    class Marked(torch.Tensor):  # type: ignore[name-defined,misc]
+    class Marked(torch.Tensor):  # type: ignore[name-defined,misc,unused-ignore]
         pass
 
     function = getattr(interop, name)
