@@ -241,7 +241,7 @@ def test_nothing_as_long_as_x_is_allocated(rng: np.random.Generator) -> None:
         ({"sample_weight": np.ones(3)}, ValueError, "broadcast"),
         ({"sample_weight": -np.ones(4)}, ValueError, "negative"),
         ({"out": np.ones(3)}, ValueError, "out="),
-        ({"out": np.ones(2, np.float32)}, TypeError, "dtype"),
+        ({"out": np.ones(2, np.int64)}, TypeError, "dtype"),
     ],
 )
 def test_errors(change: dict[str, Any], kind: type[Exception], text: str) -> None:
