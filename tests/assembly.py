@@ -77,7 +77,7 @@ SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
 LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
 PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
 # Loops without arithmetic on floats.
-INTEGER_LOOPS = {"is_hard_block", "check_unit_block", "count_block"}
+INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}
 
 
 class Loop(NamedTuple):

@@ -97,7 +97,8 @@ def clipped(
             positive, negative = np.minimum(positive, 100), np.minimum(negative, 100)
         values = _weighted(a * positive + b * negative, weight, kept)
     if grad is not None:
-        numerator = c - a if pos_weight is None else b * c - a * (1 - c)
+        plain = smoothing is None and pos_weight is None
+        numerator = c - a if plain else b * c - a * (1 - c)
         denominator = c * (1 - c)
         if floor is not None:
             denominator = np.maximum(denominator, dtype.type(floor))
@@ -131,7 +132,8 @@ def logits(
     a, b = _sides(y, smoothing, pos_weight)
     positive = z >= 0
     wanted = loss is not None or losses == "sum"
-    values = probabilities = gradient = hessian = None
+    values: Any = None
+    probabilities = gradient = hessian = None
     if wanted or focus is not None:
         # |z| times what the label weighs on the wrong side: no two terms cancel, and a right
         # label at +-inf costs 0 rather than inf - inf.
