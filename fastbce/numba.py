@@ -105,7 +105,7 @@ def bce_gradient(p: Any, y: Any, eps: Any = 1e-7) -> Any:
     """Return the derivative of :func:`bce` with respect to `c`: ``(c - y) / (c (1 - c))``."""
     c = _clipped(_number(p), eps)
     t = like(c, y)
-    return numerator_point(c, t, like(c, 1) - t, None) / denominator_point(c, None)
+    return numerator_point(c, t, like(c, 1) - t, None, None) / denominator_point(c, None)
 
 
 @point
