@@ -76,7 +76,11 @@ def execute(kernel: Kernel, options: Options, call: Call, least: int, unit: int 
             _share_beside(lender, kernel, options, arrays, least, unit, out_given=call.out_given)
             return
         threads = threads_for(size, least, get_num_threads())
-    share(kernel, options, arrays, threads, unit, out_given=call.out_given)
+    # A space is of the dtype that is computed in.
+    given = call.out_given and (
+        call.plain or all(a is None or a.dtype == dtype for a in call.outputs)
+    )
+    share(kernel, options, arrays, threads, unit, out_given=given)
 
 
 def plain_arrays(inputs: tuple[Any, ...], outputs: tuple[Any, ...]) -> tuple[Flat, ...]:
@@ -197,7 +201,7 @@ def _spaces(threads: int, dtype: Any) -> Array:
     return np.empty((threads, PLACES, SPACE + 2 * APART), dtype)
 
 
-NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16)}
+NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16, np.int16)}
 
 
 class Stores:

@@ -13,6 +13,7 @@ from .labels import (
     both_sides_point,
     check_unit,
     column_of,
+    count,
     is_hard_block,
     kept_point,
     most_of,
@@ -240,13 +241,14 @@ def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     bounds, scale, bad_labels, bad_scores, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
     check_unit(p, y, w, mask, rules[0], bad_scores)
+    count(p, y, w, mask, rules[0], bounds, rules[4], thread)
     step = step_of(spaces, most_of(pos, p.size) if loss is None else LANES)
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
         column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:4])
         clipped_losses(p[s:e], y[s:e], *given, values, slopes, bounds, scale, rules[1])
         flush(loss, spaces, thread, 0, s, e, 0, p.size)
         flush(grad, spaces, thread, 1, s, e, 0, p.size)
@@ -354,9 +356,10 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
         check_unit(p[s:e], *given, rules[0], bad_scores)
+        count(p[s:e], *given, rules[0], bounds, rules[4], thread)
         where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         rest = (cut(grad, s, e), bounds, scale, rules[1], rules[3])
-        clipped_strip(p[s:e], *given, pos, rules, *rest, *where)
+        clipped_strip(p[s:e], *given, pos, rules[:4], *rest, *where)
         partials[(first + s) // span] += tree_sum(where[1][0])
     fence(spaces)
 
