@@ -196,7 +196,8 @@ def _raise_first_bad(
     operation: Operation, call: Call, given: Given, found: tuple[bool, ...]
 ) -> None:
     """Raise for the first bad label or probability, if there is one."""
-    x, y, weight, _ = (_readable(a) for a in call.inputs)
+    x, y = (_readable(a) for a in call.inputs[:2])
+    weight = None if call.inputs[2] is None else _readable(call.inputs[2])
     kept = given.kept(y)
     if weight is not None:
         kept = weight != 0 if kept is None else kept & (weight != 0)
@@ -216,9 +217,9 @@ def _arrays(
     return as_bits(x), as_bits(y), *float_dtypes(x)
 
 
-def _readable(array: Array | None) -> Array | None:
+def _readable(array: Array) -> Array:
     """Return an array that NumPy can compare with numbers."""
-    return numbers(array, np.float32) if array is not None and array.dtype == bfloat16 else array
+    return numbers(array, np.float32) if array.dtype == bfloat16 else array
 
 
 def _rules(

@@ -46,7 +46,8 @@ class Given(NamedTuple):
 
     def metrics(self) -> Metrics:
         """Return what was counted."""
-        counted, right, clipped = np.sum(self.counts, axis=0)[:3].tolist()
+        counts: Any = self.counts
+        counted, right, clipped = np.sum(counts, axis=0)[:3].tolist()
         return Metrics(right / counted if counted else np.nan, clipped)
 
     def kept(self, y: Array) -> Array | None:
@@ -110,7 +111,8 @@ def _as_label(ignore_index: Any, y: Array) -> Any:
     whole = isinstance(ignore_index, (int, np.integer, np.bool_))
     if not whole and not (isinstance(ignore_index, float) and ignore_index.is_integer()):
         raise TypeError(f"ignore_index must be a whole number, got {describe(ignore_index)}")
-    kind = {"?": np.uint8, "e": np.float32, "V": np.float32}.get(y.dtype.char, y.dtype.type)
+    kinds: dict[str, Any] = {"?": np.uint8, "e": np.float32, "V": np.float32}
+    kind = kinds.get(y.dtype.char, y.dtype.type)
     with np.errstate(all="ignore"):
         try:
             label = kind(int(ignore_index))

@@ -75,7 +75,7 @@ print(json.dumps(kernels))
 PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and)p[sd]\s.*%([xyz])mm")
 PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
 # Loops without arithmetic on floats.
-INTEGER_LOOPS = {"is_hard_block", "check_unit_block", "count_block"}
+INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}
 
 
 class Loop(NamedTuple):

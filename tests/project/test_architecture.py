@@ -111,7 +111,7 @@ def test_no_step_of_adding_an_operation_is_missing(row: Operation) -> None:
         assert (row.family.name, result) in MAX_ULP, "5. tests/cases.py: the limit"
 
 
-@pytest.mark.parametrize("name", fastbce.__all__)
+@pytest.mark.parametrize("name", sorted(set(fastbce.__all__) - {"bfloat16"}))  # a dtype
 def test_documentation(name: str) -> None:
     text = inspect.getdoc(getattr(fastbce, name)) or ""
     assert text
