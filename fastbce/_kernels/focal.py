@@ -31,13 +31,11 @@ def power_point(x: Any, n: Any, wrong: Any, log_d: Any, gamma: Any) -> Any:
     least, most = like(x, LEAST_32 if single else LEAST_64), like(x, MOST_32 if single else MOST_64)
     size = abs(x)
     size = most if size > most else size  # gamma = 0 times infinity is NaN
-    logged = log_point(least if n < least else n, n - n)
-    log_n = -size if wrong == 0 else logged
+    log_n = -size if wrong == 0 else log_point(least if n < least else n, n - n)
     high = log_n - log_d
     low = (log_n - high) - log_d
     t = gamma * high
-    rest = fma(gamma, low, fma(gamma, high, -t))
-    t_low = like(x, 0) if t < like(x, FAR) else rest
+    t_low = like(x, 0) if t < like(x, FAR) else fma(gamma, low, fma(gamma, high, -t))
     e, e_low = exp_point(t)
     return e + fma(e, t_low, e_low)
 
@@ -52,16 +50,14 @@ def focus_point(x: Any, a: Any, b: Any, e: Any, log_d: Any, focus: Any) -> Any:
     wrong, right = (b, a) if x >= 0 else (a, b)
     n = fma(e, right, wrong)
     share = fma(a, like(x, focus[0]), b * like(x, focus[1]))
-    part = e / n
-    ratio = (one if wrong == 0 else part) / (one + e)
+    ratio = (one if wrong == 0 else e / n) / (one + e)
     return power_point(x, n, wrong, log_d, like(x, focus[2])) * share, ratio
 
 
 @point
 def focal_loss_point(loss: Any, factor: Any) -> Any:
     """Return loss times factor, where no part of an infinite loss is nothing."""
-    product = loss * factor
-    return like(loss, 0) if factor == 0 else product
+    return like(loss, 0) if factor == 0 else loss * factor
 
 
 @point
