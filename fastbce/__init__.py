@@ -33,6 +33,7 @@ from .layers import (
     Loss_BinaryCrossentropy,
 )
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
+from .model_file import load
 
 __version__ = "0.1.0"
 
@@ -58,6 +59,7 @@ __all__ = [
     "get_num_threads",
     "linear_bce_hessian",
     "linear_bce_loss_gradient",
+    "load",
     "log_sigmoid",
     "logit",
     "release_memory",

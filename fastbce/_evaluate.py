@@ -176,34 +176,31 @@ def _run(
     """Compute; raise for labels and probabilities that are none. Returns the sum of the losses."""
     if call.aliased and check_labels:
         # Results will be written over what is to be looked at.
-        _raise_first_bad(operation, call, given, (True, True))
+        _raise_first_bad(operation, call, given, scores=True)
         check_labels = False
     # Labels that are no floats are always looked at: a mask of 0 and 255 is no rare mistake.
-    looks = (check_labels or call.inputs[1].dtype.kind != "f", check_labels)
-    faults = [np.zeros(1, np.int64) if look else None for look in looks]
+    looks = check_labels or call.inputs[1].dtype.kind != "f"
+    bad_labels = np.zeros(1, np.int64) if looks else None
+    bad_scores = np.zeros(1, np.int64) if check_labels and operation.family.clips else None
     bounds, more = rules
-    parameters: tuple[Any, ...] = (scale, faults[0], more, given.positive)
+    parameters: tuple[Any, ...] = (scale, bad_labels, more, given.positive)
     if bounds is not None:
-        parameters = (bounds, scale, *faults, more, given.positive)
+        parameters = (bounds, scale, bad_labels, bad_scores, more, given.positive)
     total = backend("elementwise").compute(operation, call, parameters, losses)
-    found = tuple(fault is not None and fault[0] != 0 for fault in faults)
-    if any(found):
-        _raise_first_bad(operation, call, given, found)
+    if (bad_labels is not None and bad_labels[0]) or (bad_scores is not None and bad_scores[0]):
+        _raise_first_bad(operation, call, given, scores=bad_scores is not None)
     return total
 
 
-def _raise_first_bad(
-    operation: Operation, call: Call, given: Given, found: tuple[bool, ...]
-) -> None:
-    """Raise for the first bad label or probability, if there is one."""
+def _raise_first_bad(operation: Operation, call: Call, given: Given, *, scores: bool) -> None:
+    """Raise for the first bad label, or for the first bad probability if that is looked at."""
     x, y = (_readable(a) for a in call.inputs[:2])
     weight = None if call.inputs[2] is None else _readable(call.inputs[2])
     kept = given.kept(y)
     if weight is not None:
         kept = weight != 0 if kept is None else kept & (weight != 0)
-    if found[0]:
-        raise_first_bad_label(y, kept)
-    if found[1] and operation.family.clips:
+    raise_first_bad_label(y, kept)
+    if scores and operation.family.clips:
         raise_first_bad_probability(x, next(iter(operation.family.arguments)), kept)
 
 

@@ -73,6 +73,8 @@ print(json.dumps(kernels))
 """
 
 PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and)p[sd]\s.*%([xyz])mm")
+SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
+LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
 PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
 # Loops without arithmetic on floats.
 INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}

@@ -85,10 +85,14 @@ def soft_loss_point(c: Any, a: Any, b: Any, floor: Any) -> Any:
 
 
 @point
-def numerator_point(c: Any, a: Any, b: Any, pos: Any) -> Any:
-    """Return b c - a (1 - c)."""
-    if pos is None:
-        return c - a  # both sides weigh 1
+def numerator_point(c: Any, a: Any, b: Any, smooth: Any, pos: Any) -> Any:
+    """Return b c - a (1 - c).
+
+    That is c - a where both sides weigh 1; a smoothed a near 1 would lose the digits of b there
+    (13 units of the larger term, float64).
+    """
+    if smooth is None and pos is None:
+        return c - a
     else:
         return fma(b, c, -(a * (like(c, 1) - c)))
 
@@ -104,13 +108,15 @@ def denominator_point(c: Any, floor: Any) -> Any:
 
 
 @point
-def clipped_slope_point(p: Any, c: Any, sides: Any, pos: Any, bounds: Any, flat: Any, floor: Any):
+def clipped_slope_point(
+    p: Any, c: Any, sides: Any, smooth: Any, pos: Any, bounds: Any, flat: Any, floor: Any
+) -> Any:
     """Return the derivative of the clipped loss, with one division instead of two.
 
     Where `flat` is not None it is 0 for a p that was clipped.
     """
     a, b = sides
-    slope = numerator_point(c, a, b, pos) / denominator_point(c, floor)
+    slope = numerator_point(c, a, b, smooth, pos) / denominator_point(c, floor)
     if flat is not None:
         slope = only_point(not ((p < bounds[0]) | (p > bounds[1])), slope)
     return slope
@@ -146,8 +152,8 @@ def clipped_block(
             value = only_point(kept, value)
             losses[i] = value if w is None else value * like(c, w[i])
         if grad is not None:
-            slope = clipped_slope_point(x, c, (a, b), pos, bounds, flat, floor) * like(c, scale)
-            slope = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, (a, b), smooth, pos, bounds, flat, floor)
+            slope = only_point(kept, slope * like(c, scale))
             slopes[i] = slope if w is None else slope * like(c, w[i])
 
 
@@ -168,8 +174,8 @@ def clipped_product_block(
         soft |= np.int32((y[i] != 0) & (y[i] != 1) & kept)
         if grad is not None:
             sides = sides_point(i, like(c, y[i]), None, None)
-            slope = clipped_slope_point(x, c, sides, None, bounds, flat, floor) * like(c, scale)
-            slopes[i] = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, sides, None, None, bounds, flat, floor)
+            slopes[i] = only_point(kept, slope * like(c, scale))
     return soft
 
 
@@ -207,8 +213,8 @@ def clipped_soft_block(
         linear[i] = fma(cost, like(c, 1 / TERMS), linear[i])
         products[i] = fma(r, one + products[i], products[i])
         if grad is not None:
-            slope = clipped_slope_point(x, c, (a, b), None, bounds, flat, floor) * like(c, scale)
-            slopes[i] = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, (a, b), smooth, None, bounds, flat, floor)
+            slopes[i] = only_point(kept, slope * like(c, scale))
 
 
 @point

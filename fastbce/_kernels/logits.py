@@ -42,6 +42,18 @@ def wrong_side_point(z: Any, a: Any, b: Any) -> Any:
     return like(z, 0) if wrong == 0 else abs(z) * wrong
 
 
+@point
+def shares_point(x: Any, e: Any, d: Any) -> Any:
+    """Return the sigmoid of x, that of -x and the smaller one; `e` is exp(-|x|) and `d` 1 + e.
+
+    As in :func:`fastbce._kernels.sigmoid.sigmoid_point`: e / (1 + e) alone is 1 ULP worse.
+    """
+    q = e / d
+    small, large = fma(-e, q, e), like(x, 1) - q
+    right, left = (large, small) if x >= 0 else (small, large)
+    return right, left, small
+
+
 @block
 def logits_block(
     z: Any,
@@ -77,7 +89,6 @@ def logits_block(
         a, b = only_point(kept, a), only_point(kept, b)
         whole, e_low = exp_point(-abs(x))
         e = only_point(kept, whole)
-        positive = x >= 0
         d = one + e
         d_low = e - (d - one)
         if loss is not None:
@@ -95,10 +106,7 @@ def logits_block(
             weight = like(x, scale)
             if w is not None:
                 weight *= like(x, w[i])
-            # The sigmoid's two sides as in sigmoid_point; e / (1 + e) alone is 1 ULP worse.
-            q = e / d
-            small, large = fma(-e, q, e), one - q
-            right, left = (large, small) if positive else (small, large)
+            right, left, small = shares_point(x, e, d)
             slope = fma(-a, left, b * right)
             curvature = both_sides_point(fma(-small, small, small), a, b, pos)
             if focus is not None:

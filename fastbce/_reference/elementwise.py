@@ -97,7 +97,8 @@ def clipped(
             positive, negative = np.minimum(positive, 100), np.minimum(negative, 100)
         values = _weighted(a * positive + b * negative, weight, kept)
     if grad is not None:
-        numerator = c - a if pos_weight is None else b * c - a * (1 - c)
+        plain = smoothing is None and pos_weight is None
+        numerator = c - a if plain else b * c - a * (1 - c)
         denominator = c * (1 - c)
         if floor is not None:
             denominator = np.maximum(denominator, dtype.type(floor))

@@ -1,4 +1,4 @@
-"""``python -m fastbce.bench README.md RESULT.json ...``: write the README's figures."""
+"""``python -m fastbce.bench PAGE.md ... RESULT.json ...``: write the pages' figures."""
 
 from .report import main
 

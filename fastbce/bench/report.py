@@ -1,18 +1,21 @@
-"""Print a result, plot it, and write the figures of the README from it."""
+"""Print a result, plot it, and write the figures of the documentation from it."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 OURS, NUMPY, LIMIT = "fastbce", "NumPy", "limit"
 MARGIN = 1.03  # closer than this is a draw: it is within the spread of most rows
-README_SIZE = 10**7
+SHOWN_SIZE = 10**7
 TRAINING_STEP = "bce_with_logits_loss_gradient"
-BEGIN, END = "<!-- figures -->", "<!-- end figures -->"
+# A page has room for a few rows, or for all of them.
+SUMMARY = ("<!-- summary -->", "<!-- end summary -->")
+FIGURES = ("<!-- figures -->", "<!-- end figures -->")
+SUMMARY_OPERATIONS = ("sigmoid", "bce_loss", "bce_with_logits_loss", TRAINING_STEP)
 
 
 def _median(row: dict[str, Any], name: str) -> float:
@@ -58,7 +61,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
 
 
 HEADINGS = ("time", "GB/s", "x NumPy", "x best peer", "best peer", "t / limit")
-README_HEADINGS = (
+FIGURES_HEADINGS = (
     "operation",
     "dtype",
     "fresh",
@@ -157,16 +160,47 @@ def _save(figure: Any, path: Path) -> Path:
     return path
 
 
-def figures(result: dict[str, Any]) -> str:
-    """Return the README's figures as Markdown: one size, a line for each operation and dtype."""
+def _shown_size(result: dict[str, Any]) -> int:
     sizes = {row["n"] for row in result["rows"]}
-    n = README_SIZE if README_SIZE in sizes else max(sizes)
-    lines = [
-        f"{_threads(result)}, {n:,} elements; {result['machine']}:",
+    return SHOWN_SIZE if SHOWN_SIZE in sizes else max(sizes)
+
+
+def _head(result: dict[str, Any], headings: Iterable[str]) -> list[str]:
+    """Return what was measured where, and the first two lines of a table."""
+    columns = list(headings)
+    return [
+        f"{_threads(result)}, {_shown_size(result):,} elements; {result['machine']}:",
         "",
-        f"| {' | '.join(README_HEADINGS)} |",
-        "| --- " * len(README_HEADINGS) + "|",
+        f"| {' | '.join(columns)} |",
+        "| --- " * len(columns) + "|",
     ]
+
+
+def summary(result: dict[str, Any]) -> str:
+    """Return eight rows as Markdown: fastbce's time, and how many times as long others take."""
+    n = _shown_size(result)
+    rows = [
+        row
+        for row in result["rows"]
+        if (row["n"], row["policy"]) == (n, "fresh") and row["operation"] in SUMMARY_OPERATIONS
+    ]
+    peers = list(dict.fromkeys(who for row in rows for who in row["times"]))
+    peers = [who for who in peers if who not in (OURS, LIMIT)]
+    lines = _head(result, ("operation", "dtype", OURS, *peers))
+    for row in rows:
+        ours = _median(row, OURS)
+        cells = [f"`{row['operation']}`", row["dtype"], _time(ours)]
+        cells += [
+            f"{_median(row, who) / ours:.1f} x" if who in row["times"] else "" for who in peers
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _count_of_losses(result), ""])
+
+
+def figures(result: dict[str, Any]) -> str:
+    """Return one size as Markdown: a line for each operation and dtype, and the start-up."""
+    n = _shown_size(result)
+    lines = _head(result, FIGURES_HEADINGS)
     shown: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in result["rows"]:
         if row["n"] == n:
@@ -233,7 +267,7 @@ def _against_numpy(result: dict[str, Any]) -> list[str]:
     """Return a table of what reusing results brings over NumPy's own way, and what it could."""
     pairs: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in result["rows"]:
-        if row["n"] == README_SIZE:
+        if row["n"] == SHOWN_SIZE:
             by_policy = pairs.setdefault((row["operation"], row["dtype"]), {})
             by_policy[row["policy"]] = row
     if not pairs:
@@ -241,7 +275,7 @@ def _against_numpy(result: dict[str, Any]) -> list[str]:
     lines = [
         "## Results reused here, NumPy's own way there",
         "",
-        f"{README_SIZE:,} elements; the limit of the memory is the same in both columns.",
+        f"{SHOWN_SIZE:,} elements; the limit of the memory is the same in both columns.",
         "",
         "| operation | dtype | x NumPy | the most that the memory allows |",
         "| --- | --- | --- | --- |",
@@ -253,21 +287,27 @@ def _against_numpy(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def write_readme(readme: Path, result: dict[str, Any]) -> None:
-    """Replace the figures between the markers of the README."""
-    text = readme.read_text(encoding="utf-8")
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    readme.write_text(f"{head}{BEGIN}\n{figures(result)}{END}{tail}", encoding="utf-8")
+def write_page(page: Path, result: dict[str, Any]) -> None:
+    """Replace what stands between the page's markers."""
+    text = page.read_text(encoding="utf-8")
+    for (begin, end), write in ((SUMMARY, summary), (FIGURES, figures)):
+        if begin in text:
+            head, rest = text.split(begin)
+            _, tail = rest.split(end)
+            text = f"{head}{begin}\n{write(result)}{end}{tail}"
+    page.write_text(text, encoding="utf-8")
 
 
 def main() -> None:
-    """``python -m fastbce.bench README.md RESULT.json ...``: write the figures.
+    """``python -m fastbce.bench PAGE.md ... RESULT.json ...``: write the figures.
 
-    The README shows the first result; each is written whole into a Markdown file beside it.
+    The pages show the first result; each is written whole into a Markdown file beside it.
     """
-    readme, *files = map(Path, sys.argv[1:])
+    paths = [Path(argument) for argument in sys.argv[1:]]
+    files = [path for path in paths if path.suffix == ".json"]
     results = [json.loads(file.read_text(encoding="utf-8")) for file in files]
-    write_readme(readme, results[0])
+    for page in paths:
+        if page not in files:
+            write_page(page, results[0])
     for file, result in zip(files, results, strict=True):
         file.with_suffix(".md").write_text(whole(result), encoding="utf-8")

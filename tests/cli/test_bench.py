@@ -58,7 +58,7 @@ def test_the_limit_is_measured_where_results_are_reused(
 def test_figures_go_between_the_markers(result: dict[str, Any], tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- figures -->\nOLD TABLE\n<!-- end figures -->\nafter\n")
-    report.write_readme(readme, result)
+    report.write_page(readme, result)
     text = readme.read_text(encoding="utf-8")
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -69,11 +69,19 @@ def test_figures_go_between_the_markers(result: dict[str, Any], tmp_path: Path) 
     assert re.search(r"`bce_with_logits_loss_gradient`, float64, fresh: [0-9.]+x NumPy\.", text)
 
 
+def test_the_summary_has_eight_rows(result: dict[str, Any], tmp_path: Path) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text("".join(report.SUMMARY))
+    report.write_page(readme, result)
+    text = readme.read_text(encoding="utf-8")
+    assert len(re.findall(r"^\| `\w+` \| float(?:32|64) \|.* x \|", text, re.MULTILINE)) == 8
+
+
 def test_the_figures_and_the_losses_as_files(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readme, file = tmp_path / "README.md", tmp_path / "one.json"
-    readme.write_text(f"{report.BEGIN}{report.END}")
+    readme.write_text("".join(report.FIGURES))
     startup = {"cold": {"numpy": 0.1, "import": 0.02, "first": 0.5, "warmup": 3.0}}
     sigmoid = next(row for row in result["rows"] if row["operation"] == "sigmoid")
     slow = sigmoid | {

@@ -291,7 +291,7 @@ def test_focal_loss(alpha: float, gamma: float, n: int) -> None:
     for reduction, value in expected.items():
         leaf = z.clone().requires_grad_()
         for targets in (y, y.bool()):
-            options = {"alpha": alpha, "gamma": gamma, "reduction": reduction}
+            options: dict[str, Any] = {"alpha": alpha, "gamma": gamma, "reduction": reduction}
             found = interop.sigmoid_focal_loss(leaf, targets, **options)
             assert is_ours(found) == (n >= _ways.LEAST)
             torch.testing.assert_close(found, value, rtol=1e-9, atol=1e-12)
@@ -449,7 +449,7 @@ def test_transformations_are_pytorchs(name: str) -> None:
 def test_other_tensors_are_pytorchs(name: str) -> None:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    class Marked(torch.Tensor):  # type: ignore[name-defined,misc]
+    class Marked(torch.Tensor):  # type: ignore[name-defined,misc,unused-ignore]
         pass
 
     function = getattr(interop, name)

@@ -18,7 +18,15 @@ from typing import TYPE_CHECKING
 import llvmlite
 import numba
 import pytest
-from assembly import COMPILE, INTEGER_LOOPS, PACKED, PACKED_INTEGER, innermost_loops
+from assembly import (
+    COMPILE,
+    INTEGER_LOOPS,
+    LIBM,
+    PACKED,
+    PACKED_INTEGER,
+    SCALAR,
+    innermost_loops,
+)
 from numba.core.registry import cpu_target
 
 import fastbce
@@ -32,8 +40,6 @@ pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly"
 )
 
-SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
-LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
 # What stays scalar, and why.
 SCALAR_LOOPS = {"row_means_block": "adds up each row in the order of its elements"}
 # Sums of products are float64 whatever the elements are, and float16 is computed in float32.

@@ -33,6 +33,7 @@ TESTS = Path(__file__).parents[1]
 NOT_IN_THE_TABLE = {
     **dict.fromkeys(["set_backend", "use_backend", "warmup"], "a setting"),
     **dict.fromkeys(["get_num_threads", "set_num_threads", "release_memory"], "a setting"),
+    "load": "reads a file",
     **dict.fromkeys(["linear_bce_hessian", "linear_bce_loss_gradient"], "takes a matrix"),
 }
 MAX_LINES, MAX_PARAMETERS = 500, 8

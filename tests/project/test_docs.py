@@ -8,13 +8,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    page
+    for page in [*ROOT.glob("*.md"), *DOCS.glob("**/*.md")]
+    if "_build" not in page.relative_to(ROOT).parts
+)
 # Where a path may start; a page names its neighbours and the modules of the package in short.
 PACKAGE, TESTS = ROOT / "fastbce", ROOT / "tests"
 SUFFIXES = (".cff", ".md", ".py", ".toml", ".yaml", ".yml")
 LINK = re.compile(r"\[[^\]]*\]\(([^()\s]+)\)")
 # A block of code, with its language, or a few words of code in a line.
-CODE = re.compile(r"^```(\w*)\n(.*?)^```$|`([^`\n]+)`", flags=re.MULTILINE | re.DOTALL)
+CODE = re.compile(r"^```([^\n]*)\n(.*?)^```$|`([^`\n]+)`", flags=re.MULTILINE | re.DOTALL)
+COMMENT = re.compile(r"<!--.*?-->", flags=re.DOTALL)
 WORD = re.compile(r"[\w./-]+")
 # "`name` in `file`", as docs/decisions.md says where something is.
 PLACE = re.compile(r"`(\w+)`\s+in\s+`([\w/]+\.py)`")
@@ -28,11 +34,13 @@ def links(text: str) -> set[str]:
 def paths(text: str) -> set[str]:
     """Return the words in code that are files of ours, or folders, which end in a slash.
 
-    Examples in Python have the reader's own, and NAME stands for any name.
+    Examples in Python and for containers have the reader's own, and NAME stands for any name.
+    Sphinx sees to what its directives name, which are in braces.
     """
     found = set()
-    for language, block, quoted in CODE.findall(text):
-        words = [] if language == "python" else WORD.findall(block + quoted)
+    for language, block, quoted in CODE.findall(COMMENT.sub("", text)):
+        skipped = language in ("python", "dockerfile") or language.startswith("{")
+        words = [] if skipped else WORD.findall(block + quoted)
         found |= {w for w in words if w.endswith(SUFFIXES) or (w.endswith("/") and w.strip("/."))}
     return {word for word in found if "NAME" not in word}
 
@@ -47,8 +55,11 @@ def located(name: str, page: Path) -> Path | None:
 
 
 def headings(page: Path) -> set[str]:
-    """Return the anchors of a page."""
-    titles = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    """Return the anchors of a page, and of one that it includes."""
+    text = page.read_text(encoding="utf-8")
+    for included in re.findall(r"^```\{include\} (\S+)$", text, flags=re.MULTILINE):
+        text += (page.parent / included).read_text(encoding="utf-8")
+    titles = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
@@ -88,3 +99,14 @@ def test_pages_name_something() -> None:
     assert len(texts) >= 10
     assert len(set().union(*(paths(text) for text in texts))) >= 40
     assert sum(len(PLACE.findall(text)) for text in texts) >= 10
+
+
+def test_the_text_for_language_models_names_pages() -> None:
+    """The site has it beside the pages, as HTML."""
+    text = (DOCS / "llms.txt").read_text(encoding="utf-8")
+    assert text.startswith("# fastbce\n\n> ")
+    targets = LINK.findall(text)
+    assert len(targets) >= 15
+    for target in targets:
+        assert target.endswith(".html")
+        assert (DOCS / target).with_suffix(".md").exists(), target

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -32,7 +33,8 @@ def test_example_runs(code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_style_has_an_example() -> None:
-    assert {"Functions", "Classes", "Backends"} <= {heading for heading, _ in blocks("python")}
+    headings = {heading for heading, _ in blocks("python")}
+    assert {"Functions", "Classes", "Logistic regression"} <= headings
 
 
 def test_two_setup_commands_of_one_line_each() -> None:
@@ -46,6 +48,32 @@ def test_two_setup_commands_of_one_line_each() -> None:
         assert command.startswith("python3 -m venv ")
         (used,) = re.findall(r"\.\[(\w+)\]", command)
         assert used in extras
+
+
+def test_it_is_short() -> None:
+    """A screen and a half; the site has the rest."""
+    assert README.count("\n") <= 150
+    table = re.findall(r"<!-- summary -->\n(.*?)<!-- end summary -->", README, flags=re.DOTALL)
+    assert len(re.findall(r"^\| `", table[0], flags=re.MULTILINE)) == 8
+
+
+def test_figures_are_those_of_the_results(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="draws the picture")
+    import picture
+
+    from fastbce.bench import report
+
+    result = json.loads((picture.RESULTS / "two-threads.json").read_text(encoding="utf-8"))
+    assert report.summary(result) in README
+    page = (ROOT / "docs" / "performance_results.md").read_text(encoding="utf-8")
+    assert report.figures(result) in page
+    for theme in picture.THEMES:
+        picture.draw(result, theme, tmp_path / f"{theme}.svg")
+        drawn = (tmp_path / f"{theme}.svg").read_text(encoding="utf-8")
+        kept = (picture.RESULTS / f"speed-{theme}.svg").read_text(encoding="utf-8")
+        for name in [*picture.COLOURS, *picture.PANELS.values(), "fastbce"]:
+            assert f">{name}<" in drawn
+            assert f">{name}<" in kept
 
 
 def test_ci_finds_the_test_command() -> None:
