@@ -241,13 +241,13 @@ def test_derivatives_with_pos_weight() -> None:
 
 
 @pytest.mark.parametrize("n", [5, N])
-@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.int64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bool, torch.int64], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_labels_may_be_bool_or_integers(name: str, dtype: Any, n: int) -> None:
-    x = scores(name, n, torch.float32)
+    x = scores(name, n).requires_grad_()
     with pytest.raises(RuntimeError):
         getattr(F, name)(x, labels(n, dtype))
-    found = [getattr(interop, name)(x, labels(n, kind)) for kind in (dtype, torch.float32)]
+    found = [getattr(interop, name)(x, labels(n, kind)) for kind in (dtype, torch.float64)]
     assert torch.equal(*found)
 
 
@@ -389,10 +389,10 @@ def test_old_forms_of_the_reduction(name: str, options: dict[str, bool]) -> None
 
 
 def test_modules_are_pytorchs() -> None:
-    weight = torch.tensor([0.5, 2.0, 1.0])
+    weight = torch.tensor([0.5, 2.0, 1.0]).double()
     shape = (N, 3)
     for name, function in zip(("BCELoss", "BCEWithLogitsLoss"), NAMES, strict=True):
-        x, y = scores(function, shape, torch.float32), labels(shape, torch.float32)
+        x, y = scores(function, shape).requires_grad_(), labels(shape)
         ours = getattr(interop, name)(weight=weight, reduction="sum")
         theirs = getattr(torch.nn, name)(weight=weight, reduction="sum")
         assert isinstance(ours, type(theirs))
