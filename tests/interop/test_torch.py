@@ -212,7 +212,15 @@ def test_pos_weight(kind: str, compiled: bool) -> None:
             # Derived by the same tool as PyTorch's own, in the operator's formulas.
             operator = torch.ops.fastbce.binary_cross_entropy_with_logits.default
             leaf = x.clone(memory_format=torch.preserve_format).requires_grad_()
-            arguments = (leaf, y, options["weight"], pos_weight.double(), reduction, [], True)
+            arguments: tuple[Any, ...] = (
+                leaf,
+                y,
+                options["weight"],
+                pos_weight.double(),
+                reduction,
+                [],
+                True,
+            )
             loss = operator(*arguments)[0]
             ours = loss, *torch.autograd.grad(loss, leaf, weights(loss.shape) + 0.5)
             _, theirs = both(name, x, y, **{**options, "pos_weight": pos_weight.double()})
@@ -304,10 +312,9 @@ def test_focal_loss(alpha: float, gamma: float, n: int) -> None:
 @pytest.mark.parametrize(("alpha", "gamma"), [(0.25, 2), (-1, 0), (1, 1.5)])
 def test_derivatives_of_the_focal_loss(alpha: float, gamma: float) -> None:
     x, y = scores(NAMES[1], 8).requires_grad_(), labels(8) * 0.5 + 0.25
-    options = {"alpha": alpha, "gamma": gamma, "reduction": "mean"}
 
     def call(x: Any) -> Any:
-        return interop.sigmoid_focal_loss(x, y, **options)
+        return interop.sigmoid_focal_loss(x, y, alpha=alpha, gamma=gamma, reduction="mean")
 
     assert is_ours(call(x))
     assert torch.autograd.gradcheck(call, (x,))
@@ -489,7 +496,7 @@ def test_opcheck(name: str, reduction: str) -> None:
     operator = getattr(torch.ops.fastbce, name).default
     x, y = scores(name, (5, 4)), labels((5, 4))
     y_t, weight_t = y.t(), weights((4, 1)).expand(4, 5)
-    samples = [
+    samples: list[tuple[Any, ...]] = [
         (x.requires_grad_(), y, None, None, reduction, [], True),
         (x.detach(), y.bool(), None, None, reduction, [], False),
         (x.t().detach().requires_grad_(), y_t, weight_t, None, reduction, [], True),
