@@ -6,6 +6,8 @@ Whatever is wrong is a :class:`TableError` that names the file, the column, the 
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -15,9 +17,23 @@ import numpy as np
 from ._inputs import Array
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pyarrow as pa
 
-__all__ = ["Advice", "Column", "TableError", "as_known", "index_of_pandas", "inexact", "place"]
+__all__ = [
+    "TEXT_SUFFIXES",
+    "Advice",
+    "Column",
+    "TableError",
+    "as_known",
+    "index_of_pandas",
+    "inexact",
+    "place",
+    "without",
+]
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".dat")
 
 NUMBER = r"^[+-]?((\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[iI][nN][fF]([iI][nN][iI][tT][yY])?)$"
 # What people write for a number: currency, thousands, a decimal comma, percent.
@@ -31,6 +47,8 @@ MARKS += ["missing", "unknown"]
 # With more numbers than this among the other cells, text is a column of numbers with bad cells.
 SHARE_OF_NUMBERS = 0.9
 SHOWN_CELLS = 3
+# A decimal comma, in cells that are read with a decimal point or with that comma.
+DECIMAL_COMMA = r"^[+-]?\d*,\d+([eE][+-]?\d+)?$"
 # float64 holds every whole number up to here, beyond it only some.
 LARGEST_EXACT = 1 << 53
 
@@ -44,18 +62,22 @@ class Advice(NamedTuple):
 
     leave_out: str
     as_groups: str = ""
+    as_missing: str = ""  # the option whose values count as missing
+    with_comma: str = ""  # the option that reads decimal commas
 
 
 def place(source: Path, row: int, rows: int) -> str:
     """Return where a row is, as a person counts; `rows` is the number of all."""
     # With line breaks in quotes or empty lines, rows are no lines.
-    if source.suffix.lower() == ".csv" and _lines(source) == rows + 1:
+    if source.suffix.lower() in TEXT_SUFFIXES and _lines(source) == rows + 1:
         return f"row {row + 1} (line {row + 2} of the file)"
     return f"row {row + 1}"
 
 
 def _lines(path: Path) -> int:
     count, last = 0, b"\n"
+    if not path.is_file():
+        return -1
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             count, last = count + block.count(b"\n"), block[-1:]
@@ -105,6 +127,27 @@ def as_known(values: Any) -> Any:
     return values
 
 
+def without(values: Any, missing: Sequence[str]) -> Any:
+    """Return a column with nulls for the cells that are written as one of `missing`."""
+    from pyarrow import compute, float64, types
+
+    kind = values.type
+    if not missing or types.is_dictionary(kind):
+        return values
+    if types.is_string(kind) or types.is_large_string(kind):
+        cells = compute.utf8_trim_whitespace(values)
+        found = compute.is_in(cells, value_set=_array(list(missing)).cast(kind))
+    elif types.is_integer(kind) or types.is_floating(kind):
+        codes = [float(text) for text in missing if re.match(NUMBER, text)]
+        if not codes:
+            return values
+        cells = compute.cast(values, float64(), safe=False)
+        found = compute.is_in(cells, value_set=_array(codes, float64()))
+    else:
+        return values
+    return compute.if_else(found, None, values) if compute.any(found).as_py() else values
+
+
 @dataclass(frozen=True)
 class Column:
     """The values of a column, or of a part of it, and where they come from."""
@@ -114,6 +157,8 @@ class Column:
     values: Any
     advice: Advice
     before: int = 0  # rows of the file in front of these
+    decimal: str = "."
+    typed: bool = True  # the file says which columns are text; a text file does not
 
     def refuse(self, what: str, advice: str | None = None) -> NoReturn:
         """Raise the error that says what is wrong with the column."""
@@ -144,17 +189,35 @@ class Column:
         """Return all categories in the order of the file."""
         return self.values.unify_dictionaries().chunk(0).dictionary
 
-    def check_type(self, advice: str) -> None:
-        """Raise unless the values are numbers or text."""
+    def _kind(self) -> Any:
+        """Return the type of the values, or that of the categories."""
+        return self.values.type.value_type if self.is_categories() else self.values.type
+
+    def is_known(self) -> bool:
+        """Return whether the values are numbers or text."""
         from pyarrow import types
 
-        kind = self.values.type
-        if types.is_dictionary(kind):
-            kind = kind.value_type
+        kind = self._kind()
         known = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal)
         text = types.is_string(kind) or types.is_large_string(kind)
-        if not (text or types.is_null(kind) or any(is_known(kind) for is_known in known)):
-            self.refuse(f"is of type {kind}; numbers and text can be used", advice)
+        return bool(text or types.is_null(kind) or any(is_one(kind) for is_one in known))
+
+    def check_type(self, advice: str) -> None:
+        """Raise unless the values are numbers or text."""
+        if not self.is_known():
+            self.refuse(f"is of type {self._kind()}; numbers and text can be used", advice)
+
+    def is_whole(self) -> bool:
+        """Return whether the values are whole numbers that float64 may round."""
+        from pyarrow import types
+
+        return bool(types.is_integer(self.values.type) and self.values.type.bit_width == 64)
+
+    def whole(self) -> Array:
+        """Return whole numbers as they are, 0 for what is missing."""
+        from pyarrow import compute
+
+        return np.asarray(compute.fill_null(self.values, 0).to_numpy())
 
     def holds_numbers(self) -> bool:
         """Return whether all cells of text are numbers, beside blanks.
@@ -180,22 +243,44 @@ class Column:
 
     def _cells(self) -> tuple[Any, Array]:
         """Return the text without blanks around it, and which cells are numbers."""
-        from pyarrow import compute
+        from pyarrow import bool_, compute
 
         cells = compute.utf8_trim_whitespace(self.values)
-        return cells, _matching(cells, NUMBER)
+        if self.decimal == ".":
+            return cells, _matching(cells, NUMBER)
+        good = _matching(cells, NUMBER.replace(r"\.", self.decimal))
+        dotted = compute.replace_substring(cells, self.decimal, ".")
+        return compute.if_else(_array(good, bool_()), dotted, cells), good
 
     def _refuse_cells(self, good: Array) -> NoReturn:
+        from pyarrow import int64
+
         bad = np.flatnonzero(~good & self.values.is_valid().to_numpy())
         rows = [int(row) for row in bad[:SHOWN_CELLS]]
         shown = ", ".join(f"{self.values[row].as_py()!r} in {self.place(row)}" for row in rows)
         more = ", ..." if len(bad) > SHOWN_CELLS else ""
         count = "1 cell" if len(bad) == 1 else f"{len(bad)} cells"
-        groups = f", or {self.advice.as_groups}" if self.advice.as_groups else ""
+        cells = self.values.take(_array(bad, int64())).unique().to_pylist()
         self.refuse(
             f"holds text where numbers are expected, in {count}: {shown}{more}",
-            f"empty the cells whose value is missing, write numbers like 1234.5{groups}",
+            self._way_out([cell.strip() for cell in cells]),
         )
+
+    def _way_out(self, cells: list[str]) -> str:
+        """Return what may be done about cells that are no numbers."""
+        ways = ["write numbers like 1234.5"]
+        if all(re.match(DECIMAL_COMMA, cell) for cell in cells) and self.decimal == ".":
+            if self.advice.with_comma:
+                ways = [f"give {self.advice.with_comma} if those are decimal commas"]
+        elif len(cells) <= SHOWN_CELLS and "," not in "".join(cells) and self.advice.as_missing:
+            listed = shlex.quote(",".join(cells))
+            # With the sign of equality, a leading hyphen is no option.
+            ways.insert(0, f"give {self.advice.as_missing}={listed} if that means a missing value")
+        else:
+            ways.insert(0, "empty the cells whose value is missing")
+        if self.advice.as_groups:
+            ways.append(self.advice.as_groups)
+        return f"{', '.join(ways[:-1])}, or {ways[-1]}" if len(ways) > 1 else ways[0]
 
     def numbers(self, *, complete: bool = False) -> Array:
         """Return numbers, with NaN for what is missing unless they must be complete.
@@ -216,8 +301,7 @@ class Column:
         if types.is_boolean(values.type):
             values = compute.cast(values, int8())
         if types.is_integer(values.type) and values.type.bit_width == 64:
-            whole = compute.fill_null(values, 0).to_numpy()
-            self._refuse_rounding(values, inexact(whole))
+            self._refuse_rounding(values, inexact(compute.fill_null(values, 0).to_numpy()))
         elif types.is_decimal(values.type):
             values = self._from_decimals(values)
         if values.null_count:
@@ -322,10 +406,10 @@ def _spelled(values: Any) -> Any:
     return text
 
 
-def _array(values: list[str]) -> Any:
+def _array(values: Any, kind: Any = None) -> Any:
     import pyarrow as pa
 
-    return pa.array(values, pa.string())
+    return pa.array(values, pa.string() if kind is None else kind)
 
 
 def _matching(cells: Any, pattern: str) -> Array:

@@ -6,11 +6,13 @@ Nothing here computes or writes: a call that gets past these functions cannot fa
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, TypeGuard
 
 import numpy as np
+
+from ._bfloat16 import as_bits, bfloat16, is_bfloat16, numbers
 
 # The estimator imports it from here.
 from ._typing import Array as Array  # noqa: PLC0414
@@ -89,8 +91,16 @@ def check_flag(value: Any, name: str) -> None:
         raise TypeError(f"{name} must be True or False, got {describe(value)}")
 
 
-def as_array(value: Any, name: str) -> Array:
-    """Return `value` as a real numeric array, without a copy where it is one already."""
+def as_elements(value: Any, name: str) -> Array:
+    """Return `value` as :func:`as_array` does, or as an array of bfloat16."""
+    return as_array(value, name, is_bfloat16)
+
+
+def as_array(value: Any, name: str, takes: Callable[[np.dtype[Any]], bool] | None = None) -> Array:
+    """Return `value` as a real numeric array, without a copy where it is one already.
+
+    Other dtypes are taken too where `takes` says so.
+    """
     if type(value) is np.ndarray:
         array = value
     elif isinstance(value, np.ma.MaskedArray):
@@ -102,6 +112,8 @@ def as_array(value: Any, name: str) -> Array:
         array = _convert(value, name)
     kind = array.dtype.kind
     if kind in "biu" or array.dtype.newbyteorder("=") in _FLOATS:
+        return array
+    if takes is not None and takes(array.dtype):
         return array
     raise TypeError(
         f"{name} has dtype {array.dtype}; fastbce takes bool, integers, float16, float32 and "
@@ -129,14 +141,20 @@ def _convert(value: Any, name: str) -> Array:
         raise
     except Exception as error:
         raise TypeError(
-            f"{name}: cannot turn {type(value).__name__} into a NumPy array ({error}); "
-            "pass a numeric array or a rectangular nested sequence"
+            f"{name}: cannot turn {type(value).__name__} into a NumPy array ({error}); pass "
+            + (
+                "its bits: t.view(torch.int16).numpy().view(fastbce.bfloat16)"
+                if "bfloat16" in str(error).lower()
+                else "a numeric array or a rectangular nested sequence"
+            )
         ) from error
 
 
 def float_dtypes(array: Array) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Return (dtype to compute in, dtype of the result) for predictions, logits or inputs."""
     dtype = array.dtype
+    if dtype.kind == "V":
+        return _FLOATS[1], dtype
     if dtype.kind != "f":
         return _FLOATS[2], _FLOATS[2]
     if dtype.itemsize == 2:
@@ -158,13 +176,16 @@ def check_same_shape(a: Array, a_name: str, b: Array, b_name: str) -> None:
     )
 
 
-def check_weight(weight: Any, shape: tuple[int, ...]) -> Array | None:
+def check_weight(
+    weight: Any, shape: tuple[int, ...], read: Callable[[Any, str], Array] = as_array
+) -> Array | None:
     """Return sample weights broadcast to `shape` (a view), or None."""
     if weight is None:
         return None
-    array = broadcast(as_array(weight, "sample_weight"), shape, "sample_weight")
+    array = as_bits(broadcast(read(weight, "sample_weight"), shape, "sample_weight"))
     if array.size:
-        low, high = np.min(array), np.max(array)
+        values = numbers(array, np.float32) if array.dtype == bfloat16 else array
+        low, high = np.min(values), np.max(values)
         if not (low >= 0 and high < np.inf):
             raise ValueError(
                 f"sample_weight must be finite and not negative, got values in [{low}, {high}]"
@@ -192,6 +213,20 @@ def check_reduction(reduction: Any, scores: Array) -> None:
     check_choice(reduction, REDUCTIONS, "unknown reduction")
     if reduction == "samples" and not scores.ndim:
         raise ValueError("reduction='samples' needs at least one axis, got a 0-d array")
+
+
+def check_focus(alpha: Any, gamma: Any) -> tuple[float, float, float]:
+    """Return what the labels 1 and 0 weigh in the focal loss, and gamma."""
+    share = as_number(alpha, "alpha", "; a negative one weighs both labels alike")
+    power = as_number(gamma, "gamma")
+    if not share <= 1:
+        raise ValueError(
+            f"alpha must be at most 1, got {share!r}; it is the weight of label 1, and 1 - alpha "
+            "that of label 0. A negative alpha weighs both alike"
+        )
+    if not 0 <= power < np.inf:
+        raise ValueError(f"gamma must be finite and not negative, got {power!r}")
+    return (1.0, 1.0, power) if share < 0 else (share, 1 - share, power)
 
 
 def raise_first_bad_label(labels: Array, kept: Array | None) -> None:

@@ -34,6 +34,8 @@ class Family:
     """Whether it takes labels, weights and a reduction."""
     clips: bool = False
     """Whether it takes ``eps``."""
+    kin: Family | None = None
+    """The family whose kernels it runs, with ``alpha`` and ``gamma``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +48,8 @@ class Operation:
     """What it returns, in order."""
     light: bool = False
     """Whether it takes only a few multiplications per element."""
+    common: bool = True
+    """Whether :func:`fastbce.warmup` prepares it without being told to."""
 
     @cached_property
     def returns_loss(self) -> bool:
@@ -82,6 +86,18 @@ def _plain_sigmoid_backward(
     return (dvalues * output * (1 - output),)
 
 
+def _plain_softplus(results: tuple[str, ...], x: Array) -> tuple[Any, ...]:
+    return (np.logaddexp(0, x),)
+
+
+def _plain_log_sigmoid(results: tuple[str, ...], x: Array) -> tuple[Any, ...]:
+    return (-np.logaddexp(0, -x),)
+
+
+def _plain_logit(results: tuple[str, ...], p: Array) -> tuple[Any, ...]:
+    return (np.log(p / (1 - p)),)
+
+
 def _plain_clipped(results: tuple[str, ...], p: Array, y: Array) -> tuple[Any, ...]:
     c = np.clip(p, 1e-7, 1 - 1e-7)
     found: list[Any] = []
@@ -103,6 +119,21 @@ def _plain_logits(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ..
     return tuple(found)
 
 
+def _plain_focal(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ...]:
+    p = 1 / (1 + np.exp(-z))
+    ce = np.maximum(z, 0) - z * y + np.log1p(np.exp(-np.abs(z)))
+    u, sign = p * (1 - y) + (1 - p) * y, 1 - 2 * y
+    weight, r = (0.25 * y + 0.75 * (1 - y)) * u**2, p * (1 - p) / u
+    slope = p - y
+    turn = sign * r * (2 * slope + ce * (sign * r + 1 - 2 * p))
+    every = {
+        "loss": lambda: np.mean(weight * ce),
+        "gradient": lambda: weight * (slope + 2 * sign * ce * r) / y.size,
+        "hessian": lambda: weight * (p * (1 - p) + 2 * turn) / y.size,
+    }
+    return tuple(every[name]() for name in results)
+
+
 # --- the table -----------------------------------------------------------------------------------
 
 _SIGMOID = Family("sigmoid", "sigmoid", {"x": "numbers"}, ("value",), _plain_sigmoid)
@@ -113,6 +144,9 @@ _SIGMOID_BACKWARD = Family(
     ("value",),
     _plain_sigmoid_backward,
 )
+_SOFTPLUS = Family("softplus", "log_odds", {"x": "numbers"}, ("value",), _plain_softplus)
+_LOG_SIGMOID = Family("log_sigmoid", "log_odds", {"x": "numbers"}, ("value",), _plain_log_sigmoid)
+_LOGIT = Family("logit", "log_odds", {"p": "probabilities"}, ("value",), _plain_logit)
 _CLIPPED = Family(
     "clipped",
     "clipped",
@@ -130,11 +164,23 @@ _LOGITS = Family(
     _plain_logits,
     is_loss=True,
 )
+_FOCAL = Family(
+    "focal",
+    "logits",
+    {"logits": "numbers", "y_true": "labels"},
+    _LOGITS.results,
+    _plain_focal,
+    is_loss=True,
+    kin=_LOGITS,
+)
 OPERATIONS = {
     operation.name: operation
     for operation in (
         Operation("sigmoid", _SIGMOID, ("value",)),
         Operation("sigmoid_backward", _SIGMOID_BACKWARD, ("value",), light=True),
+        Operation("softplus", _SOFTPLUS, ("value",), common=False),
+        Operation("log_sigmoid", _LOG_SIGMOID, ("value",), common=False),
+        Operation("logit", _LOGIT, ("value",), common=False),
         Operation("bce_loss", _CLIPPED, ("loss",)),
         Operation("bce_gradient", _CLIPPED, ("gradient",), light=True),
         Operation("bce_loss_gradient", _CLIPPED, ("loss", "gradient")),
@@ -146,5 +192,12 @@ OPERATIONS = {
             "bce_with_logits_loss_gradient_hessian", _LOGITS, ("loss", "gradient", "hessian")
         ),
         Operation("sigmoid_bce", _LOGITS, ("loss", "probabilities", "gradient")),
+        Operation("focal_loss", _FOCAL, ("loss",), common=False),
+        Operation("focal_gradient", _FOCAL, ("gradient",), common=False),
+        Operation("focal_loss_gradient", _FOCAL, ("loss", "gradient"), common=False),
+        Operation("focal_gradient_hessian", _FOCAL, ("gradient", "hessian"), common=False),
+        Operation(
+            "focal_loss_gradient_hessian", _FOCAL, ("loss", "gradient", "hessian"), common=False
+        ),
     )
 }

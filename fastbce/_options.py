@@ -6,13 +6,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._inputs import as_array, as_number, broadcast, check_choice, describe
+from ._bfloat16 import as_bits, bfloat16, numbers
+from ._inputs import as_array, as_elements, as_number, broadcast, check_choice, check_flag, describe
 from ._typing import Array
 
 DIVISORS = ("elements", "weights", "kept")
 GRADIENTS = ("reference", "zero", "torch")
 # PyTorch's least p (1 - p), and the least whose reciprocal float16 has.
 FLOOR, FLOOR_16 = 1e-12, 2.0**-15
+
+
+# A row for each thread that may take part, of three counts and room up to the next cache lines.
+COUNTS = (64, 16)
+
+
+class Metrics(NamedTuple):
+    """What ``metrics=True`` adds to the results of a loss."""
+
+    accuracy: float
+    """Share of the elements whose score is on their label's side: above 1/2 where the label is."""
+    clipped: int
+    """How many probabilities were clipped; 0 where the scores are logits."""
 
 
 class Given(NamedTuple):
@@ -27,12 +41,21 @@ class Given(NamedTuple):
     """``pos_weight``: one number, or one for each place of the last axis."""
     gradient: str = "reference"
     divisor: str = "elements"
+    counts: Array | None = None
+    """Where to count for `metrics`."""
+
+    def metrics(self) -> Metrics:
+        """Return what was counted."""
+        counts: Any = self.counts
+        counted, right, clipped = np.sum(counts, axis=0)[:3].tolist()
+        return Metrics(right / counted if counted else np.nan, clipped)
 
     def kept(self, y: Array) -> Array | None:
         """Return which elements are not ignored; None is all."""
         if self.ignore is None:
             return self.mask
-        kept = np.asarray(y != self.ignore)
+        labels = numbers(y, np.float32) if y.dtype == bfloat16 else y
+        kept = np.asarray(labels != self.ignore)
         return kept if self.mask is None else kept & self.mask
 
 
@@ -41,7 +64,7 @@ NOTHING_GIVEN = Given()
 
 def are_default(options: tuple[Any, ...]) -> bool:
     """Tell whether none of the options is given: in a fraction of the time that checks take."""
-    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics = options
     return (
         mask is None
         and ignore_index is None
@@ -50,12 +73,14 @@ def are_default(options: tuple[Any, ...]) -> bool:
         and type(label_smoothing) is float
         and label_smoothing == 0.0
         and gradient == "reference"
+        and metrics is False
     )
 
 
 def check_options(options: tuple[Any, ...], x: Array, y: Array, dtype: np.dtype[Any]) -> Given:
     """Return the options as given for scores and labels of these arrays, computed in `dtype`."""
-    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient = options
+    mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics = options
+    check_flag(metrics, "metrics")
     if divisor is None:
         divisor = "elements" if mask is None and ignore_index is None else "kept"
     check_choice(divisor, DIVISORS, "unknown divisor")
@@ -67,6 +92,7 @@ def check_options(options: tuple[Any, ...], x: Array, y: Array, dtype: np.dtype[
         None if pos_weight is None else _checked_pos_weight(pos_weight, x.shape, dtype),
         gradient,
         divisor,
+        np.zeros(COUNTS, np.int64) if metrics else None,
     )
 
 
@@ -85,7 +111,8 @@ def _as_label(ignore_index: Any, y: Array) -> Any:
     whole = isinstance(ignore_index, (int, np.integer, np.bool_))
     if not whole and not (isinstance(ignore_index, float) and ignore_index.is_integer()):
         raise TypeError(f"ignore_index must be a whole number, got {describe(ignore_index)}")
-    kind = {"?": np.uint8, "e": np.float32}.get(y.dtype.char, y.dtype.type)
+    kinds: dict[str, Any] = {"?": np.uint8, "e": np.float32, "V": np.float32}
+    kind = kinds.get(y.dtype.char, y.dtype.type)
     with np.errstate(all="ignore"):
         try:
             label = kind(int(ignore_index))
@@ -103,7 +130,7 @@ def _checked_smoothing(label_smoothing: Any) -> float | None:
 
 
 def _checked_pos_weight(pos_weight: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-    array = as_array(pos_weight, "pos_weight")
+    array = as_bits(as_elements(pos_weight, "pos_weight"))
     if array.size != 1 and array.shape != (*(1,) * (array.ndim - 1), *shape[-1:]):
         raise ValueError(
             f"pos_weight has shape {array.shape}; for scores of shape {shape} it is one number or "
@@ -111,11 +138,11 @@ def _checked_pos_weight(pos_weight: Any, shape: tuple[int, ...], dtype: np.dtype
             "labels of 0 and 1 pass sample_weight=np.where(y_true == 1, pos_weight, 1)"
         )
     with np.errstate(all="ignore"):
-        array = array.astype(dtype).reshape(-1)
+        array = numbers(array, dtype).reshape(-1)
     if array.size and not (np.min(array) >= 0 and np.max(array) < np.inf):
         raise ValueError(
             "pos_weight must be finite and not negative, got values in "
-            f"[{np.min(pos_weight)}, {np.max(pos_weight)}]"
+            f"[{np.min(array)}, {np.max(array)}]"
         )
     return array
 
@@ -132,6 +159,8 @@ def divide(
     """
     if given.divisor == "elements" or reduction not in ("mean", "samples"):
         return count, weight, None
+    if weight is not None and weight.dtype == bfloat16:
+        weight = numbers(weight, np.float32)
     if reduction == "mean":
         return float(_divisors(given, y, weight, None)), weight, None
     divisors = _divisors(given, y, weight, -1)

@@ -7,11 +7,14 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
+from ._bfloat16 import as_bits, is_bfloat16
 from ._typing import Array
 
 # Steps of a search for an element that two strided arrays share, some milliseconds; there are
 # strides for which it takes minutes.
 OVERLAP_WORK: Any = 100_000
+# What a result may be rounded to.
+_FLOATS = frozenset(np.dtype(t) for t in (np.float16, np.float32, np.float64))
 
 
 def targets(
@@ -117,13 +120,16 @@ def _checked_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Arra
     array = np.asarray(out)
     if array.shape != shape:
         raise ValueError(f"out= has shape {array.shape}, but the result has shape {shape}")
-    if array.dtype != dtype:
-        raise TypeError(f"out= has dtype {array.dtype}, but the result has dtype {dtype}")
+    if array.dtype not in _FLOATS and not is_bfloat16(array.dtype):
+        raise TypeError(
+            f"out= has dtype {array.dtype}, but the result has dtype {dtype}; float16, bfloat16, "
+            "float32 and float64 of this machine's byte order are taken too"
+        )
     if not array.flags.writeable:
         raise ValueError("out= is read-only; pass a writable array")
     if any(s == 0 and n > 1 for s, n in zip(array.strides, array.shape, strict=True)):
         raise ValueError("out= is a broadcast view: several elements share one place")
-    return array
+    return as_bits(array)
 
 
 def as_given(out: Any, arrays: list[Array]) -> list[Any]:

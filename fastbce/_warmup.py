@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 
 from . import functional
+from ._inputs import check_choice
 from ._operations import OPERATIONS
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 Call = tuple[str, Callable[[], Any]]
+# What `warmup` prepares only when it is named.
+OTHERS = tuple(name for name, operation in OPERATIONS.items() if not operation.common)
 
 
-def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:
-    """Compile, or load from the cache, the kernels of every function for float32 and float64.
+def warmup(*more: str, linear: bool = False, verbose: bool | None = None) -> None:
+    """Compile, or load from the cache, the kernels of the functions for float32 and float64.
 
     The first call of a function otherwise pays for its kernel: a fraction of a second to compile,
     less to load. Calls of any length with labels of the scores' own dtype, int64 and bool are
@@ -25,6 +28,9 @@ def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:
 
     Parameters
     ----------
+    *more : str
+        Names of functions that are not prepared without being named, since most programs call none
+        of them: "softplus", "log_sigmoid", "logit", "focal_loss" and the other focal ones.
     linear : bool, default False
         Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
         :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and
@@ -33,8 +39,11 @@ def warmup(*, linear: bool = False, verbose: bool | None = None) -> None:
         Whether to say on the standard error what is being prepared; by default where that is a
         terminal.
     """
+    for name in more:
+        check_choice(name, OTHERS, "warmup takes no function")
     show = sys.stderr.isatty() if verbose is None else verbose
-    calls = [*_calls(), *(_linear_calls() if linear else ())]
+    wanted = {name for name in OPERATIONS if name in more or name not in OTHERS}
+    calls = [*_calls(wanted), *(_linear_calls() if linear else ())]
     for done, (text, call) in enumerate(calls, 1):
         if show:
             line = f"fastbce kernels {done}/{len(calls)}: {text}"
@@ -48,7 +57,7 @@ def _labels_of(x: Any) -> list[Any]:
     return [x, np.zeros(x.shape, np.int64), np.zeros(x.shape, np.bool_)]
 
 
-def _calls() -> Iterator[Call]:
+def _calls(wanted: set[str]) -> Iterator[Call]:
     for dtype in (np.float32, np.float64):
         x = np.full(2, 0.25, dtype)
         shared = x.copy()
@@ -56,6 +65,8 @@ def _calls() -> Iterator[Call]:
         shared.flags.writeable = False
         for scores in (x, shared):
             for name, operation in OPERATIONS.items():
+                if name not in wanted:
+                    continue
                 function, family = getattr(functional, name), operation.family
                 if not family.is_loss:
                     arguments = [scores] * len(family.arguments)

@@ -33,10 +33,14 @@ for dtype in (np.float32, np.float64):
             call(shared, *[shared] * more)
             continue
         widest = calls[max(calls, key=len)]
+        if family.kin is not None:  # the same loops, with more in them
+            widest(x, x, reduction="none")
+            calls["loss", "gradient"](x, x)
+            continue
         calls["gradient",](x, x)
         for y in (x, x != 0):
             calls["loss",](x, y)
-            calls["loss",](x, y, check_labels=True)
+            calls["loss",](x, y, check_labels=True, metrics=True)
             calls["loss", "gradient"](x, y)
             widest(x, y, reduction="none")
             for results, call in calls.items():
@@ -69,6 +73,8 @@ print(json.dumps(kernels))
 """
 
 PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and)p[sd]\s.*%([xyz])mm")
+SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
+LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
 PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
 # Loops without arithmetic on floats.
 INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}

@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 Array: TypeAlias = npt.NDArray[Any]
-Kind = Literal["sigmoid", "sigmoid_backward", "clipped", "logits"]
+Kind = Literal[
+    "sigmoid",
+    "sigmoid_backward",
+    "softplus",
+    "log_sigmoid",
+    "logit",
+    "clipped",
+    "logits",
+    "focal",
+]
 
 EPS = 1e-7
 FLOATS = (np.float16, np.float32, np.float64)
@@ -49,9 +58,14 @@ class Case:
 
     @property
     def argument_names(self) -> tuple[str, str]:
-        """Names of its positional arguments; a sigmoid has the first only."""
+        """Names of its positional arguments; the second is empty where it takes one."""
         first, *second = OPERATIONS[self.name].family.arguments
         return first, second[0] if second else ""
+
+    @property
+    def arity(self) -> int:
+        """How many arrays it takes."""
+        return len(OPERATIONS[self.name].family.arguments)
 
     def __call__(self, *arguments: Any, **options: Any) -> tuple[Any, ...]:
         """Call the function; the results are a tuple always."""
@@ -68,15 +82,20 @@ class Case:
         soft: bool = False,
     ) -> tuple[Array, ...]:
         """Draw arguments of one shape: hard labels unless `soft`, in `dtype` unless given."""
-        values = rng.normal(scale=6, size=shape)
-        if self.kind == "sigmoid":
-            return (values.astype(dtype),)
-        if self.kind == "sigmoid_backward":
-            return values.astype(dtype), rng.random(shape).astype(dtype)
         # 1.2 widths: some probabilities are clipped on either side.
-        scores = values if self.kind == "logits" else np.asarray(rng.random(shape) * 1.2 - 0.1)
-        y = rng.random(shape) if soft else rng.integers(0, 2, shape)
-        return scores.astype(dtype), np.asarray(y).astype(dtype if labels is None else labels)
+        draws: dict[str, Callable[[], Any]] = {
+            "numbers": lambda: rng.normal(scale=6, size=shape),
+            "probabilities": lambda: rng.random(shape) * (1.2 if self.is_loss else 1.0),
+            "labels": lambda: rng.random(shape) if soft else rng.integers(0, 2, shape),
+        }
+        drawn = []
+        for what in OPERATIONS[self.name].family.arguments.values():
+            values = np.asarray(draws[what]())
+            if what == "probabilities" and self.is_loss:
+                values = values - 0.1
+            of = dtype if labels is None or what != "labels" else labels
+            drawn.append(np.asarray(values).astype(of))
+        return tuple(drawn)
 
     def exact(
         self,
@@ -115,19 +134,26 @@ class Case:
 CASES = tuple(
     Case(name, cast("Kind", row.family.name), row.results) for name, row in OPERATIONS.items()
 )
-LOSSES = tuple(case for case in CASES if case.is_loss)
+LOSSES = tuple(case for case in CASES if case.is_loss and case.kind != "focal")
 BY_NAME = {case.name: case for case in CASES}
 
 # (kind, result) -> largest error of an element in float32, in float64; hard labels, no reduction.
 MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("sigmoid", "value"): (2.0, 2.0),
     ("sigmoid_backward", "value"): (2.0, 2.0),
+    ("softplus", "value"): (1.7, 1.7),
+    ("log_sigmoid", "value"): (1.8, 1.8),
+    ("logit", "value"): (1.4, 1.4),
     ("clipped", "loss"): (1.0, 1.0),
     ("clipped", "gradient"): (2.0, 2.0),
     ("logits", "loss"): (1.8, 1.8),
     ("logits", "probabilities"): (2.0, 2.0),
     ("logits", "gradient"): (1.7, 1.71),
     ("logits", "hessian"): (2.5, 2.5),
+    ("focal", "loss"): (3.6, 3.6),
+    ("focal", "gradient"): (4.6, 4.6),
+    # It crosses 0: tests/elementwise/test_focal.py compares it with the sum of its terms.
+    ("focal", "hessian"): (np.inf, np.inf),
 }
 
 
@@ -169,6 +195,12 @@ def _softplus(z: Array) -> Array:
     return np.asarray(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
 
 
+def _logit(p: Array) -> Array:
+    # A difference of two logarithms would cancel near 1/2.
+    near = np.abs(p - 0.5) <= 0.25
+    return np.where(near, 2 * np.arctanh(2 * p - 1), np.log(p) - np.log1p(-p))
+
+
 def _logits_loss(z: Array, y: Array) -> Array:
     return np.asarray(_share(y, _softplus(-z)) + _share(1 - y, _softplus(z)))
 
@@ -181,15 +213,33 @@ def _logits_hessian(z: Array, y: Array) -> Array:
     return np.asarray(_sigmoid(z) * _sigmoid(-z))
 
 
+def _focal(z: Array, y: Array) -> tuple[Array, Array, Array]:
+    """Return alpha_t (1 - p_t)^2 and its derivatives times those of the plain loss, alpha 0.25."""
+    p, q = _sigmoid(z), _sigmoid(-z)
+    u, side = p * (1 - y) + q * y, 1 - 2 * y
+    weight, r = (0.25 * y + 0.75 * (1 - y)) * u**2, np.where(u == 0, 0, p * q / u)
+    loss, slope = _logits_loss(z, y), _logits_gradient(z, y)
+    pull = _share(r, loss)
+    turn = 2 * slope * r + pull * (side * r + q - p)
+    gradient = weight * (slope + 2 * side * pull)
+    return _share(weight, loss), gradient, weight * (p * q + 2 * side * turn)
+
+
 ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("sigmoid", "value"): _sigmoid,
     ("sigmoid_backward", "value"): _sigmoid_backward,
+    ("softplus", "value"): _softplus,
+    ("log_sigmoid", "value"): lambda x: -_softplus(-x),
+    ("logit", "value"): _logit,
     ("clipped", "loss"): _clipped_loss,
     ("clipped", "gradient"): _clipped_gradient,
     ("logits", "loss"): _logits_loss,
     ("logits", "probabilities"): lambda z, y: _sigmoid(z),
     ("logits", "gradient"): _logits_gradient,
     ("logits", "hessian"): _logits_hessian,
+    ("focal", "loss"): lambda z, y: _focal(z, y)[0],
+    ("focal", "gradient"): lambda z, y: _focal(z, y)[1],
+    ("focal", "hessian"): lambda z, y: _focal(z, y)[2],
 }
 
 

@@ -152,6 +152,46 @@ def check(dtype: Any) -> None:
         assert np.isnan(fastbce.bce_loss(nan, y, reduction="none")).sum() == 1
 
 
+def check_elements(dtype: Any) -> None:
+    """Check softplus, log-sigmoid, logit and the focal loss."""
+    rng = np.random.default_rng(2)
+    z = np.concatenate([rng.normal(0, 5, 90), SPECIAL]).astype(dtype)
+    wide = z.astype(np.longdouble)
+    tail = np.log1p(np.exp(-np.abs(wide)))
+    near(fastbce.softplus(z), np.maximum(wide, 0) + tail, dtype, 3, "softplus")
+    near(fastbce.log_sigmoid(z), np.minimum(wide, 0) - tail, dtype, 3, "log-sigmoid")
+    p = np.concatenate([rng.random(50), 0.5 + np.ldexp(1.0, -np.arange(2, 20)), [1e-42, 1, 0]])
+    p = np.concatenate([p, 1 - p[:68]]).astype(dtype)
+    wide = p.astype(np.longdouble)
+    middle = abs(wide - 0.5) < 0.25
+    logit = np.where(middle, 2 * np.arctanh(2 * wide - 1), np.log(wide) - np.log1p(-wide))
+    near(fastbce.logit(p), logit, dtype, 3, "logit")
+    assert np.isnan(fastbce.logit(np.array([-0.1, 1.1, np.nan], dtype))).all()
+    z, y = z[:90].reshape(9, 10), rng.integers(0, 2, (9, 10))
+    for labels in (y, rng.random((9, 10)).astype(dtype)):
+        for gamma, alpha in ((2, 0.25), (0.5, -1), (0, 0.5)):
+            for reduction in ("none", "mean", "samples"):
+                options: dict[str, Any] = {"gamma": gamma, "alpha": alpha, "reduction": reduction}
+                found = fastbce.focal_loss_gradient_hessian(z, labels, **options)
+                with fastbce.use_backend("numpy"):
+                    expected = fastbce.focal_loss_gradient_hessian(z, labels, **options)
+                for ours, theirs in zip(found, expected, strict=True):
+                    exact = np.asarray(theirs, np.longdouble)
+                    near(ours, exact, dtype, 32, f"focal {options}", np.maximum(abs(exact), 1e-2))
+    saturated = np.array([-40, 40, -90, 90], dtype)
+    tiny = fastbce.focal_loss(saturated, saturated > 0, reduction="none")
+    share = np.array([0.75, 0.25, 0.75, 0.25]) * np.exp(-3 * abs(saturated.astype(np.longdouble)))
+    near(tiny, share, dtype, 8, "saturated focal loss")
+    p, labels = np.array([0, 0.2, 0.7, 1, np.nan], dtype), np.array([0, 1, 1, 1, 0])
+    for reduction in ("none", "mean"):
+        metrics = fastbce.bce_loss(p, labels, reduction=reduction, metrics=True)[-1]
+        assert tuple(metrics) == (0.6, 2)
+        ignored = fastbce.bce_loss(p, labels, mask=p > 0.5, reduction=reduction, metrics=True)[-1]
+        assert tuple(ignored) == (1.0, 1)
+        metrics = fastbce.bce_with_logits_loss(p - dtype(0.5), labels, metrics=True)[-1]
+        assert tuple(metrics) == (0.6, 0)
+
+
 def check_options(dtype: Any) -> None:
     """Compare the options with the other backend, which other tests compare with an oracle."""
     rng = np.random.default_rng(1)
@@ -212,6 +252,34 @@ def check_float16() -> None:
         slopes = fastbce.sigmoid_backward(ones, values)
         wide = values.astype(np.float64)
         near(slopes, wide * (1 - wide), np.float16, 0.51, "float16 backward")
+        for offset in (-1e-9, 1e-9):  # float32 would round these to a tie
+            beside = np.array([1 + 2.0**-11, -3 - 3 * 2.0**-9, 2.0**-25]) * (1 + offset)
+            convert_block(beside, bits[:3])
+            assert np.array_equal(bits[:3].view(np.float16), beside.astype(np.float16))
+
+
+def check_bfloat16() -> None:
+    """Check what bits stand for, ties, and numbers that float32 would round to one."""
+    one, step = 0x3F80, 2.0**-7
+    numbers = [1, 1 + step / 2, 1 + 1.5 * step, -1 - 1.6 * step, np.inf, -0.0, 3.4e38, 1e-45]
+    expected = [one, one, one + 2, 0x8000 + one + 2, 0x7F80, 0x8000, 0x7F80, 0]
+    with np.errstate(all="ignore"):
+        bits = np.empty(len(numbers), np.int16)
+        convert_block(np.array(numbers, np.float32), bits)
+        assert bits.view(np.uint16).tolist() == expected
+        wide = np.empty(len(numbers), np.float32)
+        convert_block(bits, wide)
+        assert wide.tolist()[:4] == [1, 1, 1 + 2 * step, -1 - 2 * step]
+        convert_block(np.array([1 + step / 2]) * [1 + 1e-9], bits[:1])
+        convert_block(np.array([np.nan]), bits[1:2])
+        assert bits[0] == one + 1
+        convert_block(bits[1:2], wide[:1])
+        assert np.isnan(wide[0])
+        x = np.array([0.5, -3, 20], np.float32)
+        marked = (x.view(np.uint32) >> 16).astype(np.uint16).view(fastbce.bfloat16)
+        found = fastbce.sigmoid(marked).view(np.int16)
+        convert_block(found, wide[:3])
+        assert np.all(np.abs(wide[:3] * (1 + np.exp(-x)) - 1) <= step / 2)
 
 
 def everywhere(**constants: int) -> None:
@@ -250,7 +318,11 @@ def main() -> None:
             with np.errstate(all="ignore"):  # scalars warn where compiled code does not
                 check(dtype)
                 check_options(dtype)
+    for dtype in (np.float32, np.float64):
+        with np.errstate(all="ignore"):
+            check_elements(dtype)
     check_float16()
+    check_bfloat16()
     check_stores()
     print("all as exact")
 

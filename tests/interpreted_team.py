@@ -38,8 +38,9 @@ def main() -> None:
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
         sys.exit("run with NUMBA_DISABLE_JIT=1")
     slots = np.full(t.SLOT * t.WORKERS, t.ABSENT, np.int64)
+    slots[t.PARALLEL] = 0
     slots[: 4 * t.SLOT : t.SLOT] = t.ASLEEP, t.IDLE, t.WAKING, t.IDLE
-    job = np.zeros(8, np.int64)
+    job = np.zeros(t._ARGUMENTS, np.int64)
     address = job.ctypes.data
     done: list[int] = []
 
@@ -66,7 +67,7 @@ def main() -> None:
     assert t.serve(slots, 1, 2) == t.STOP
 
     job[t._FINISHED] = 0
-    slots[:] = t.ABSENT
+    slots[:: t.SLOT] = t.ABSENT
     t._work_together(address, slots, 3)
     assert done == [address] * 3
 

@@ -48,11 +48,11 @@ def elements(case: Case, x: Array, y: Array, options: dict[str, Any]) -> dict[st
         if rule == "torch":
             low, high = low * 0, high * 0 + 1
         c = np.clip(z, WIDE(low), WIDE(high))
-        costs, least = (-np.log(c), -np.log1p(-c)), WIDE(0)
+        positive, negative, least = -np.log(c), -np.log1p(-c), WIDE(0)
         if rule == "torch":
-            costs = tuple(np.minimum(cost, 100) for cost in costs)
+            positive, negative = np.minimum(positive, 100), np.minimum(negative, 100)
             least = WIDE(2.0**-15 if x.dtype.str[1:] == "f2" else 1e-12)
-        results["loss"] = a * costs[0] + b * costs[1]
+        results["loss"] = a * positive + b * negative
         denominator = np.maximum(c * (1 - c), least)
         outside = (z < low) | (z > high) if rule == "zero" else np.zeros(z.shape, bool)
         results["gradient"] = np.where(outside, 0, (b * c - a * (1 - c)) / denominator)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastbce._bfloat16 import write
 from fastbce._kernels.reductions import LANES, STRIP
 from fastbce._kernels.results import APART
 from fastbce._operations import Family, Operation
@@ -15,7 +16,7 @@ from fastbce._typing import Array, Call
 
 from .calls import NO_SPACES, Kernel, execute, plain_arrays
 from .memory import empty as empty  # noqa: PLC0414 - makes the results of this backend
-from .operands import as_bits
+from .operands import WRITTEN, as_short
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
@@ -42,6 +43,9 @@ _kernels: dict[Family, _Kernels] = {}
 
 def _kernels_of(family: Family) -> _Kernels:
     """Find the kernels of a family by their names."""
+    if family.kin is not None:
+        _kernels[family] = _kernels.get(family.kin) or _kernels_of(family.kin)
+        return _kernels[family]
     module, labels = import_module(f"fastbce._kernels.{family.file}"), family.is_loss
 
     def kernel(kind: str) -> Kernel:
@@ -106,7 +110,7 @@ def compute(
         _row_means(kernels, call, parameters, least)
         return None
     if not plain and not operation.family.is_loss:
-        call = as_bits(call)
+        call = as_short(call)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         return (*_from(start, parameters), spaces)
@@ -172,12 +176,12 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
             inputs, results = ([None if a is None else a[row] for a in g] for g in call[:2])
             part = call._replace(inputs=tuple(inputs), outputs=(None, *results[1:]))
             total = _sum(kernels.sums, part, parameters, least)
-            with np.errstate(all="ignore"):  # a mean may be out of the range of the losses' dtype
-                loss[row] = total / outputs
+            write(loss[(*row, ...)], total / outputs)
         return
     # The means are few beside the elements: where they cannot be written in place, copy them.
-    in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == dtype
-    means = loss.reshape(-1) if in_place else np.empty(loss.size, dtype)
+    written = loss.dtype if loss.dtype in WRITTEN else dtype
+    in_place = loss.flags.c_contiguous and loss.flags.aligned and loss.dtype == written
+    means = loss.reshape(-1) if in_place else np.empty(loss.size, written)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         work = np.empty((threads, max(LANES, outputs) + APART), dtype)
@@ -188,5 +192,4 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
     part = call._replace(outputs=(None, *call.outputs[1:]), out_given=False)
     execute(kernels.rows, options, part, least, outputs)
     if not in_place:
-        with np.errstate(all="ignore"):  # float16 has inf above 65504
-            np.copyto(loss, means.reshape(loss.shape), "same_kind")
+        write(loss, means.reshape(loss.shape))

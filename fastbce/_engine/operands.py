@@ -8,10 +8,15 @@ from typing import Any
 
 import numpy as np
 
+from fastbce._bfloat16 import bfloat16, numbers, write
 from fastbce._kernels.float16 import convert_block
 from fastbce._outputs import overlap
 from fastbce._typing import Array, Call
 
+# Kernels write these dtypes whatever they compute in.
+WRITTEN = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
+# Which integers stand for the bits of a float that Numba does not have.
+SHORT = {np.dtype(np.float16): np.dtype(np.uint16), bfloat16: np.dtype(np.int16)}
 # A flat array, None where it is absent, or True for the first input written over.
 Flat = Any
 
@@ -46,15 +51,16 @@ class Operand:
         self.output = output
         self.dtype = dtype
         self.flat = self._contiguous() if array.dtype == dtype else None
-        # Numba's conversion of float16 takes a tenth of NumPy's time, but needs it in one piece.
-        half = array.dtype == np.float16 and dtype == np.float32
+        # Numba's conversion of short floats takes a tenth of NumPy's time, but needs one piece.
+        half = array.dtype in SHORT and dtype in WRITTEN
         self.half = self._contiguous() if half else None
         if source is not None and self.flat is not None:
             same = array.ctypes.data == source.array.ctypes.data
             self.flat = True if same and source.flat is not None else None
 
     def _contiguous(self) -> Flat:
-        a = self.array.view(np.uint16) if self.array.dtype == np.float16 else self.array
+        a = self.array
+        a = a.view(SHORT[a.dtype]) if a.dtype in SHORT else a
         if not (a.flags.c_contiguous and a.flags.aligned):
             return None
         if not a.flags.writeable:
@@ -74,7 +80,8 @@ class Operand:
             return scratch
         with np.errstate(all="ignore"):  # weights may have a wider range than the kernel's dtype
             for offset, box in _boxes(self.array, start, stop):
-                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), box, "unsafe")
+                values = numbers(box, self.dtype) if box.dtype == bfloat16 else box
+                np.copyto(scratch[offset : offset + box.size].reshape(box.shape), values, "unsafe")
         return scratch
 
     def store(self, start: int, stop: int, values: Flat) -> None:
@@ -84,9 +91,8 @@ class Operand:
         if self.half is not None:
             convert_block(values, self.half[start:stop])
             return
-        with np.errstate(all="ignore"):  # float16 has inf above 65504
-            for offset, box in _boxes(self.array, start, stop):
-                np.copyto(box, values[offset : offset + box.size].reshape(box.shape), "unsafe")
+        for offset, box in _boxes(self.array, start, stop):
+            write(box, values[offset : offset + box.size].reshape(box.shape))
 
 
 def mismatch(*arrays: Flat) -> RuntimeError:
@@ -95,15 +101,16 @@ def mismatch(*arrays: Flat) -> RuntimeError:
     return RuntimeError(f"the arrays of one call differ, nothing was computed: shapes {shapes}")
 
 
-def as_bits(call: Call) -> Call:
-    """Return the call, with uint16 for float16 if all arrays are of that: so kernels take it."""
+def as_short(call: Call) -> Call:
+    """Return the call with bits, which kernels take, if all arrays are of one short float."""
     inputs, outputs = call.inputs, call.outputs
-    if any(a.dtype != np.float16 for a in (*inputs, *outputs)):
+    short = inputs[0].dtype
+    if short not in SHORT or any(a.dtype != short for a in (*inputs, *outputs)):
         return call
     return call._replace(
-        inputs=tuple(a.view(np.uint16) for a in inputs),
-        outputs=tuple(a.view(np.uint16) for a in outputs),
-        dtype=np.dtype(np.uint16),
+        inputs=tuple(a.view(SHORT[short]) for a in inputs),
+        outputs=tuple(a.view(SHORT[short]) for a in outputs),
+        dtype=SHORT[short],
     )
 
 
@@ -135,6 +142,11 @@ def _boxes(array: Array, start: int, stop: int) -> Iterator[tuple[int, Array]]:
         offset += step
 
 
+def _written(array: Array, call: Call) -> np.dtype[Any]:
+    """Return the dtype in which a kernel writes an output."""
+    return array.dtype if array.dtype in WRITTEN else call.dtype
+
+
 def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand | None]:
     """Return the arrays of a call, inputs and outputs, as a kernel can take them."""
     inputs, outputs = call.inputs, call.outputs
@@ -143,7 +155,7 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
     reads = [call.dtype] * len(inputs)
     if takes_labels:
         native = inputs[1].dtype.newbyteorder("=")
-        reads[1] = call.dtype if native == np.float16 else native
+        reads[1] = call.dtype if native in SHORT else native
         reads[3] = np.dtype(np.uint8)  # of the mask
     if not ordered and all(a is None or a.flags.fnc for a in (*inputs, *outputs)):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
@@ -155,5 +167,5 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
     for a in outputs:
         shared = call.aliased and a is not None and any(overlap(a, source) for source in inputs)
         source = made[0] if shared else None
-        made.append(None if a is None else Operand(a, call.dtype, source, output=True))
+        made.append(None if a is None else Operand(a, _written(a, call), source, output=True))
     return made

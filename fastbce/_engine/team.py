@@ -37,6 +37,9 @@ from fastbce._kernels.results import cut, part_of
 IDLE, OFFERED, RUNNING, ASLEEP, WAKING, ABSENT, STOP = 0, 2, 3, 4, 5, 6, 7
 SLOT = 16  # words from one slot to the next: two cache lines, which are fetched in pairs
 WORKERS = 63  # slots of a team
+# Words beside the first slot: the addresses of GOMP_parallel and omp_get_thread_num where the
+# threads are an OpenMP runtime's, else 0.
+PARALLEL, NUMBER = 1, 2
 # Turns of the waiting loop before a worker goes to sleep, about 100 us.
 PATIENCE = 4000
 
@@ -95,12 +98,58 @@ def _run_job(typing_context, job, worker):
     return types.void(types.int64, types.int64), generate
 
 
+@intrinsic
+def _run_region(typing_context, parallel, job):
+    """Call GOMP_parallel(entry, job, 0, 0): the runtime's whole team calls the entry, and waits.
+
+    A team of another size than the last one would end threads and start others. So those that the
+    job has no use for enter it too, and leave at once.
+    """
+
+    def generate(context, builder, signature, args):
+        void, i32 = ir.VoidType(), ir.IntType(32)
+        entry = _entry_function(builder)
+        kind = ir.FunctionType(void, [entry.type, _WORD, i32, i32]).as_pointer()
+        builder.call(builder.inttoptr(args[0], kind), [entry, args[1], i32(0), i32(0)])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+def _entry_function(builder):
+    """Emit ``void entry(job)``, which a thread of an OpenMP team calls."""
+    module = builder.module
+    name = module.get_unique_name(f"{builder.function.name}.entry")
+    function = ir.Function(module, ir.FunctionType(ir.VoidType(), [_WORD]), name)
+    function.linkage = "internal"
+    b = ir.IRBuilder(function.append_basic_block("entry"))
+    job = function.args[0]
+
+    def word(place: int) -> Any:
+        return b.load(b.inttoptr(b.add(job, _WORD(8 * place)), _WORD.as_pointer()))
+
+    number_of = ir.FunctionType(ir.IntType(32), []).as_pointer()
+    number = b.zext(b.call(b.inttoptr(word(_NUMBER), number_of), []), _WORD)
+    with b.if_then(b.icmp_signed("<", number, word(_THREADS))):
+        job_function = ir.FunctionType(ir.VoidType(), [_WORD, _WORD]).as_pointer()
+        is_worker = b.zext(b.icmp_signed("!=", number, _WORD(0)), _WORD)
+        b.call(b.inttoptr(word(_FUNCTION), job_function), [job, is_worker])
+    b.ret_void()
+    return function
+
+
 # Words of a job, before its arguments.
-_FUNCTION, _TAKEN, _FROM_END, _ENTERED, _FINISHED, _TOTAL, _GRAIN, _ARGUMENTS = range(8)
+_FUNCTION, _TAKEN, _FROM_END, _ENTERED, _FINISHED, _NUMBER, _THREADS = range(7)
+_TOTAL, _GRAIN, _ARGUMENTS = range(7, 10)
 
 
 @njit(nogil=True)
 def _work_together(job: int, slots: Any, threads: int) -> None:
+    if slots[PARALLEL] != 0 and threads > 1:
+        _store(job + 8 * _NUMBER, slots[NUMBER])
+        _store(job + 8 * _THREADS, threads)
+        _run_region(slots[PARALLEL], job)
+        return
     base = slots.ctypes.data
     offered = 0  # bit w: the job was offered to worker w
     count = 0
@@ -188,7 +237,7 @@ def _sharing(run: Callable[..., None]) -> Callable[..., None]:
             function = _job_function(context, builder, run_type, run_signature, job_type)
             job = cgutils.alloca_once(builder, job_type)
             address = builder.ptrtoint(function, _WORD)
-            words = (address, *[_WORD(0)] * 4, values[2], values[3])
+            words = (address, *[_WORD(0)] * (_TOTAL - 1), values[2], values[3])
             for place, value in enumerate((*words, *arguments)):
                 builder.store(value, cgutils.gep_inbounds(builder, job, 0, place))
             context.compile_internal(

@@ -15,7 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from .team import ABSENT, ASLEEP, COMPILED, IDLE, PATIENCE, SLOT, STOP, WAKING, WORKERS, serve
+from .team import (
+    ABSENT,
+    ASLEEP,
+    COMPILED,
+    IDLE,
+    PARALLEL,
+    PATIENCE,
+    SLOT,
+    STOP,
+    WAKING,
+    WORKERS,
+    serve,
+)
 
 
 class _Team:
@@ -23,6 +35,7 @@ class _Team:
 
     def __init__(self) -> None:
         self.slots = np.full(WORKERS * SLOT, ABSENT, np.int64)
+        self.slots[PARALLEL] = 0
         self.states = memoryview(self.slots.data)[::SLOT]
         self.lock = threading.Lock()
         self.threads: list[threading.Thread] = []

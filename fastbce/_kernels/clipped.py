@@ -13,6 +13,7 @@ from .labels import (
     both_sides_point,
     check_unit,
     column_of,
+    count,
     is_hard_block,
     kept_point,
     most_of,
@@ -84,10 +85,14 @@ def soft_loss_point(c: Any, a: Any, b: Any, floor: Any) -> Any:
 
 
 @point
-def numerator_point(c: Any, a: Any, b: Any, pos: Any) -> Any:
-    """Return b c - a (1 - c)."""
-    if pos is None:
-        return c - a  # both sides weigh 1
+def numerator_point(c: Any, a: Any, b: Any, smooth: Any, pos: Any) -> Any:
+    """Return b c - a (1 - c).
+
+    That is c - a where both sides weigh 1; a smoothed a near 1 would lose the digits of b there
+    (13 units of the larger term, float64).
+    """
+    if smooth is None and pos is None:
+        return c - a
     else:
         return fma(b, c, -(a * (like(c, 1) - c)))
 
@@ -103,13 +108,15 @@ def denominator_point(c: Any, floor: Any) -> Any:
 
 
 @point
-def clipped_slope_point(p: Any, c: Any, sides: Any, pos: Any, bounds: Any, flat: Any, floor: Any):
+def clipped_slope_point(
+    p: Any, c: Any, sides: Any, smooth: Any, pos: Any, bounds: Any, flat: Any, floor: Any
+) -> Any:
     """Return the derivative of the clipped loss, with one division instead of two.
 
     Where `flat` is not None it is 0 for a p that was clipped.
     """
     a, b = sides
-    slope = numerator_point(c, a, b, pos) / denominator_point(c, floor)
+    slope = numerator_point(c, a, b, smooth, pos) / denominator_point(c, floor)
     if flat is not None:
         slope = only_point(not ((p < bounds[0]) | (p > bounds[1])), slope)
     return slope
@@ -145,8 +152,8 @@ def clipped_block(
             value = only_point(kept, value)
             losses[i] = value if w is None else value * like(c, w[i])
         if grad is not None:
-            slope = clipped_slope_point(x, c, (a, b), pos, bounds, flat, floor) * like(c, scale)
-            slope = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, (a, b), smooth, pos, bounds, flat, floor)
+            slope = only_point(kept, slope * like(c, scale))
             slopes[i] = slope if w is None else slope * like(c, w[i])
 
 
@@ -167,8 +174,8 @@ def clipped_product_block(
         soft |= np.int32((y[i] != 0) & (y[i] != 1) & kept)
         if grad is not None:
             sides = sides_point(i, like(c, y[i]), None, None)
-            slope = clipped_slope_point(x, c, sides, None, bounds, flat, floor) * like(c, scale)
-            slopes[i] = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, sides, None, None, bounds, flat, floor)
+            slopes[i] = only_point(kept, slope * like(c, scale))
     return soft
 
 
@@ -206,8 +213,8 @@ def clipped_soft_block(
         linear[i] = fma(cost, like(c, 1 / TERMS), linear[i])
         products[i] = fma(r, one + products[i], products[i])
         if grad is not None:
-            slope = clipped_slope_point(x, c, (a, b), None, bounds, flat, floor) * like(c, scale)
-            slopes[i] = only_point(kept, slope)
+            slope = clipped_slope_point(x, c, (a, b), smooth, None, bounds, flat, floor)
+            slopes[i] = only_point(kept, slope * like(c, scale))
 
 
 @point
@@ -240,13 +247,14 @@ def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     bounds, scale, bad_labels, bad_scores, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
     check_unit(p, y, w, mask, rules[0], bad_scores)
+    count(p, y, w, mask, rules[0], bounds, rules[4], thread)
     step = step_of(spaces, most_of(pos, p.size) if loss is None else LANES)
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
         column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:4])
         clipped_losses(p[s:e], y[s:e], *given, values, slopes, bounds, scale, rules[1])
         flush(loss, spaces, thread, 0, s, e, 0, p.size)
         flush(grad, spaces, thread, 1, s, e, 0, p.size)
@@ -354,9 +362,10 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
         check_unit(p[s:e], *given, rules[0], bad_scores)
+        count(p[s:e], *given, rules[0], bounds, rules[4], thread)
         where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         rest = (cut(grad, s, e), bounds, scale, rules[1], rules[3])
-        clipped_strip(p[s:e], *given, pos, rules, *rest, *where)
+        clipped_strip(p[s:e], *given, pos, rules[:4], *rest, *where)
         partials[(first + s) // span] += tree_sum(where[1][0])
     fence(spaces)
 

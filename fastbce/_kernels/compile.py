@@ -35,6 +35,8 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 
 # Functions of one element: they become part of the loops that call them.
 point = numba.njit(**OPTIONS)
+# The same for long ones, which would stay calls: a loop with a call in it is not packed.
+long_point = numba.njit(forceinline=True, **OPTIONS)
 # Every kernel of this process.
 made: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Float16, which Numba does not have on a CPU: its arrays come as uint16.
+"""Float16 and bfloat16, which Numba does not have on a CPU: they come as uint16 and int16.
 
 These functions make numbers of the bits. Integer arithmetic throughout, since not every processor
 has instructions for it.
@@ -40,9 +40,25 @@ def float_of_half_point(bits: Any) -> Any:
 
 
 @point
+def narrow_point(value: Any) -> Any:
+    """Return a float32 that is rounded further as the float32 or float64 `value` itself would be.
+
+    Where float32 cannot hold a float64, its last bit is made odd: it lies between all shorter
+    numbers and the ties between them on the right side.
+    """
+    if isinstance(value, np.float64):
+        near = np.float32(value)
+        wide = np.float64(near)
+        bits = np.int32(near.view(np.int32) - np.int32(abs(wide) > abs(value)))
+        return np.int32(bits | np.int32(wide != value)).view(np.float32)
+    else:
+        return np.float32(value)
+
+
+@point
 def half_of_float_point(value: Any) -> Any:
     """Return the bits of the nearest float16, ties to even."""
-    bits = np.float32(value).view(np.int32)
+    bits = np.float32(narrow_point(value)).view(np.int32)
     sign = np.int32(np.int32(bits >> 16) & np.int32(0x8000))
     size = np.int32(bits & np.int32(0x7FFFFFFF))
     even = np.int32(np.int32(size >> 13) & np.int32(1))
@@ -57,25 +73,39 @@ def half_of_float_point(value: Any) -> Any:
 
 
 @point
+def brain_of_float_point(value: Any) -> Any:
+    """Return the bits of the nearest bfloat16, ties to even: those of a float32, cut."""
+    bits = np.float32(narrow_point(value)).view(np.int32)
+    even = np.int32(np.int32(bits >> 16) & np.int32(1))
+    found = np.int32(np.int32(bits + np.int32(0x7FFF) + even) >> 16)
+    nan = np.int32(np.int32(bits >> 16) | np.int32(0x40))
+    return np.int16(nan if np.int32(bits & np.int32(0x7FFFFFFF)) > INF_BITS_32 else found)
+
+
+@point
 def number(x: Any) -> Any:
-    """Return an element to compute with: a float as it is, uint16 as the float16 it stands for."""
+    """Return an element to compute with: a float as it is, bits as what they stand for."""
     if isinstance(x, np.uint16):
         return float_of_half_point(x)
+    elif isinstance(x, np.int16):
+        return np.int32(np.int32(x) << 16).view(np.float32)
     else:
         return x
 
 
 @point
 def element(before: Any, value: Any) -> Any:
-    """Return `value` as an array has it whose element was `before`: bits if that is uint16."""
+    """Return `value` as an array has it whose element was `before`: bits if that is an integer."""
     if isinstance(before, np.uint16):
         return half_of_float_point(value)
+    elif isinstance(before, np.int16):
+        return brain_of_float_point(value)
     else:
         return value
 
 
 @block
 def convert_block(source: Any, target: Any) -> None:
-    """Convert float16 to float32, or back: the one that is uint16 holds the bits."""
+    """Convert a short float to float32 or float64, or back: the integers hold its bits."""
     for i in range(source.size):
         target[i] = element(target[i], number(source[i]))

@@ -95,6 +95,42 @@ def check_unit(values: Any, y: Any, w: Any, mask: Any, ignore: Any, bad: Any) ->
         check_unit_block(values, y, w, mask, ignore, bad)
 
 
+@point
+def beyond_point(x: Any, bounds: Any) -> Any:
+    """Tell whether a probability is clipped; logits have no bounds."""
+    if bounds is not None:
+        return (x < bounds[0]) | (x > bounds[1])
+    else:
+        return False
+
+
+@block
+def count_block(x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, counts: Any) -> None:
+    """Count the elements that count, those on their label's side, and those beyond the bounds."""
+    counted, right, clipped = 0, 0, 0
+    for i in range(x.size):
+        kept = kept_point(i, y, w, mask, ignore)
+        middle = like(x[i], 0 if bounds is None else 0.5)
+        # Neither holds for NaN.
+        one = (x[i] > middle) & (y[i] > 0.5)
+        zero = (x[i] <= middle) & (y[i] <= 0.5)
+        counted += np.int32(kept)
+        right += np.int32(kept & (one | zero))
+        clipped += np.int32(kept & beyond_point(x[i], bounds))
+    counts[0] += counted
+    counts[1] += right
+    counts[2] += clipped
+
+
+@point
+def count(
+    x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, counts: Any, thread: Any
+) -> None:
+    """Count as :func:`count_block` does, in the thread's row, if that is asked for."""
+    if counts is not None:
+        count_block(x, y, w, mask, ignore, bounds, counts[thread])
+
+
 @block
 def is_hard_block(y: Any, mask: Any, ignore: Any) -> Any:
     """Tell whether all labels but those of ignored elements are 0 or 1."""

@@ -377,6 +377,7 @@ def linear_pass(
     `work`, `lanes` and `packed` are scratch space.
     """
     step = work.shape[2] - APART
+    given, more = (None, None, (None, None)), (None, None, None)  # no options of the loss
     for s in range(0, y.size, span):
         into = totals[(first + s) // span]
         into[:] = 0.0
@@ -400,9 +401,9 @@ def linear_pass(
             one = like(intercept, 1)
             labels = y[start:stop]
             if w is None:
-                logits_block(z, labels, None, loss, None, r, hess, one, None, None)
+                logits_block(z, labels, None, *given, loss, None, r, hess, one, *more)
             else:
-                logits_block(z, labels, w[start:stop], loss, None, r, hess, one, None, None)
+                logits_block(z, labels, w[start:stop], *given, loss, None, r, hess, one, *more)
             add_block(loss, losses)
             add_block(r, residuals)
             if by_column is None:
@@ -412,7 +413,7 @@ def linear_pass(
             if gram is not None:
                 if meat is not None:
                     # A weight of 2 is two rows, each with its own square.
-                    logits_block(z, labels, None, None, None, q, None, one, None, None)
+                    logits_block(z, labels, None, *given, None, None, q, None, one, *more)
                     if w is None:
                         square_block(q, None)
                     else:

@@ -7,10 +7,12 @@ from typing import Any
 from .compile import kernel as block
 from .compile import point
 from .exp_log import exp_point, fma, like, log_point
+from .focal import focal_curvature_point, focal_loss_point, focal_slope_point, focus_point
 from .labels import (
     both_sides_point,
     check_unit,
     column_of,
+    count,
     kept_point,
     most_of,
     only_point,
@@ -40,6 +42,18 @@ def wrong_side_point(z: Any, a: Any, b: Any) -> Any:
     return like(z, 0) if wrong == 0 else abs(z) * wrong
 
 
+@point
+def shares_point(x: Any, e: Any, d: Any) -> Any:
+    """Return the sigmoid of x, that of -x and the smaller one; `e` is exp(-|x|) and `d` 1 + e.
+
+    As in :func:`fastbce._kernels.sigmoid.sigmoid_point`: e / (1 + e) alone is 1 ULP worse.
+    """
+    q = e / d
+    small, large = fma(-e, q, e), like(x, 1) - q
+    right, left = (large, small) if x >= 0 else (small, large)
+    return right, left, small
+
+
 @block
 def logits_block(
     z: Any,
@@ -55,13 +69,15 @@ def logits_block(
     scale: Any,
     linear: Any,
     products: Any,
+    focus: Any,
 ) -> None:
     """Loss of logits (an element each, or added to the lanes), probabilities, derivatives.
 
     The loss is :func:`wrong_side_point` plus log(1 + e): no two terms cancel. A lane holds the mean
     of the first, since their sum may overflow, and P, the product of the 1 + e minus 1:
     P' = P + e (1 + P) keeps the tiny e that 1 + e would lose. An element that does not count has
-    e = 0 and no sides, and so no loss and no derivatives.
+    e = 0 and no sides, and so no loss and no derivatives. With `focus`, the two weights of the
+    labels and gamma, it is the focal loss.
     """
     losses, slopes, curvatures = into(loss, z), into(grad, z), into(hess, z)
     shares = into(prob, z)
@@ -73,11 +89,13 @@ def logits_block(
         a, b = only_point(kept, a), only_point(kept, b)
         whole, e_low = exp_point(-abs(x))
         e = only_point(kept, whole)
-        positive = x >= 0
         d = one + e
         d_low = e - (d - one)
         if loss is not None:
             value = wrong_side_point(x, a, b) + both_sides_point(log_point(d, d_low), a, b, pos)
+            if focus is not None:
+                factor, _ = focus_point(x, a, b, e, log_point(d, d_low), focus)
+                value = focal_loss_point(value, only_point(kept, factor))
             losses[i] = value if w is None else value * like(x, w[i])
         if linear is not None:
             linear[i] = fma(wrong_side_point(x, a, b), like(x, 1 / TERMS), linear[i])
@@ -88,13 +106,23 @@ def logits_block(
             weight = like(x, scale)
             if w is not None:
                 weight *= like(x, w[i])
-            # The sigmoid's two sides as in sigmoid_point; e / (1 + e) alone is 1 ULP worse.
-            q = e / d
-            small, large = fma(-e, q, e), one - q
-            right, left = (large, small) if positive else (small, large)
-            slopes[i] = fma(-a, left, b * right) * weight
+            right, left, small = shares_point(x, e, d)
+            slope = fma(-a, left, b * right)
+            curvature = both_sides_point(fma(-small, small, small), a, b, pos)
+            if focus is not None:
+                log_d = log_point(d, d_low)
+                factor, ratio = focus_point(x, a, b, e, log_d, focus)
+                # The ratio is 0 before the loss is infinite.
+                pull = like(x, 0) if ratio == 0 else (wrong_side_point(x, a, b) + log_d) * ratio
+                weight *= only_point(kept, factor)
+                if hess is not None:
+                    curvature = focal_curvature_point(
+                        curvature, slope, pull, ratio, left - right, b - a, focus[2]
+                    )
+                slope = focal_slope_point(slope, pull, b - a, focus[2])
+            slopes[i] = slope * weight
             if hess is not None:
-                curvatures[i] = both_sides_point(fma(-small, small, small), a, b, pos) * weight
+                curvatures[i] = curvature * weight
 
 
 @block
@@ -103,6 +131,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     z, y, w, mask, loss, prob, grad, hess = arrays
     scale, bad_labels, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
+    count(z, y, w, mask, rules[0], None, rules[3], thread)
     step = step_of(spaces, most_of(pos, z.size))
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
@@ -111,9 +140,9 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         curvatures = stage(hess, spaces, thread, 2, s, e)
         shares = stage(prob, spaces, thread, 3, s, e)
         column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:2])
         wanted = (values, shares, slopes, curvatures)
-        logits_block(z[s:e], y[s:e], *given, *wanted, scale, None, None)
+        logits_block(z[s:e], y[s:e], *given, *wanted, scale, None, None, rules[2])
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
         flush(grad, spaces, thread, 1, s, e, 0, z.size)
         flush(hess, spaces, thread, 2, s, e, 0, z.size)
@@ -129,6 +158,7 @@ def logits_strip(
     mask: Any,
     pos: Any,
     rules: Any,
+    focus: Any,
     results: Any,
     scale: Any,
     place: Any,
@@ -151,17 +181,17 @@ def logits_strip(
         p = stage(prob, spaces, thread, 2, s, e)
         column = column_of(pos, first + s)
         given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
-        if w is None and pos is None:
+        if w is None and pos is None and focus is None:
             sums = (linear[a:b], products[a:b])
-            logits_block(z[s:e], y[s:e], *given, None, p, g, h, scale, *sums)
+            logits_block(z[s:e], y[s:e], *given, None, p, g, h, scale, *sums, None)
         else:
             values = linear[: e - s]
-            logits_block(z[s:e], y[s:e], *given, values, p, g, h, scale, None, None)
+            logits_block(z[s:e], y[s:e], *given, values, p, g, h, scale, None, None, focus)
             add_block(values, running[a:b])
         flush(grad, spaces, thread, 0, s, e, 0, n)
         flush(hess, spaces, thread, 1, s, e, 0, n)
         flush(prob, spaces, thread, 2, s, e, 0, n)
-    if w is None and pos is None:
+    if w is None and pos is None and focus is None:
         softplus_lanes_block(linear, products, running)
 
 
@@ -175,8 +205,9 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
+        count(z[s:e], *given, rules[0], None, rules[3], thread)
         place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], *given, pos, rules, results, scale, place, mine)
+        logits_strip(z[s:e], *given, pos, rules[:2], rules[2], results, scale, place, mine)
         partials[(first + s) // span] += tree_sum(mine[0])
     fence(spaces)
 

@@ -123,7 +123,9 @@ def _stage_compiled(typing_context, target, spaces, index, place, start, stop):
             builder.udiv(in_line, size),
         )
         far = builder.icmp_signed(">", threads, ir.Constant(threads.type, 0))
-        array.data = builder.select(far, builder.gep(all_spaces.data, [offset]), there)
+        # Of another dtype than the spaces, a result has none to go through.
+        space = builder.bitcast(builder.gep(all_spaces.data, [offset]), there.type)
+        array.data = builder.select(far, space, there)
         array.nitems = builder.sub(args[5], args[4])
         array.shape = cgutils.pack_array(builder, [array.nitems])
         return array._getvalue()

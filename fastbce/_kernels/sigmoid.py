@@ -8,6 +8,7 @@ import numpy as np
 
 from .compile import kernel as block
 from .compile import point
+from .elements import loops_of
 from .exp_log import exp_point, fma, like
 from .float16 import element, number
 from .results import fence, flush, into, stage, step_of
@@ -38,12 +39,7 @@ def sigmoid_of_exp_point(x: Any, e: Any, e_low: Any) -> Any:
         return fma(-base, q, base)
 
 
-@block
-def sigmoid_block(x: Any, out: Any) -> None:
-    """Sigmoid."""
-    result = into(out, x)
-    for i in range(x.size):
-        result[i] = element(result[i], sigmoid_point(number(x[i])))
+sigmoid_block, sigmoid_run = loops_of("sigmoid", sigmoid_point)
 
 
 @block
@@ -53,19 +49,6 @@ def sigmoid_backward_block(dvalues: Any, output: Any, out: Any) -> None:
     for i in range(output.size):
         s = number(output[i])
         result[i] = element(result[i], number(dvalues[i]) * s * (like(s, 1) - s))
-
-
-@block
-def sigmoid_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Sigmoid."""
-    x, out = arrays
-    (spaces,) = options
-    step = step_of(spaces, x.size)
-    for s in range(0, x.size, step):
-        e = min(s + step, x.size)
-        sigmoid_block(x[s:e], stage(out, spaces, thread, 0, s, e))
-        flush(out, spaces, thread, 0, s, e, 0, x.size)
-    fence(spaces)
 
 
 @block

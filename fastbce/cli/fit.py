@@ -1,156 +1,105 @@
-"""``fastbce fit`` and ``fastbce predict``: from a file to a model, and from a model to a file."""
+"""``fastbce fit``: from a file to a model."""
 
 from __future__ import annotations
 
-import csv
-import math
+import json
 import sys
 import warnings
-from contextlib import contextmanager
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastbce
-from fastbce.cli.model_file import Model, load_model, write_whole
-from fastbce.cli.plots import calibration, draw
-from fastbce.cli.tables import (
-    Feature,
-    Label,
-    Table,
-    TableError,
-    design,
-    learn_features,
-    one_line,
-    read_table,
-    target_of,
-)
+from fastbce._columns import TableError
+from fastbce._writing import check_writable, is_standard_output, write_whole
+from fastbce.model_file import Model, facts
+
+from .csv_text import Spelling
+from .formats import read_table
+from .holdout import held_out, measures
+from .prepare import Data, Request, prepare
+from .reading import Choices
+from .report import coefficient_lines, document, note, say_reading, step, target_line
+from .tables import one_line
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterator
     from pathlib import Path
 
     from fastbce._typing import Array
 
-ROWS_AT_ONCE = 1 << 16
-SHOWN_LEVELS = 5
+    from .tables import Table
+
 # Squares of larger values overflow.
 HUGE = 1e150
+# What the estimator calls its options, and how they are given here.
+OPTIONS = {
+    "Leave them out, or set a finite C": "Leave columns out with --drop, or give --C 1",
+    "Leave columns out, or set a finite C": "Leave columns out with --drop, or give --C 1",
+    "set a finite C": "give --C 1",
+    "Set a smaller C": "Give a smaller --C",
+    "set a smaller C": "give a smaller --C",
+    "Raise max_iter": "Raise --max-iter",
+    "max_iter was reached": "--max-iter was reached",
+}
 
 
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Say on a terminal what is being done, and how long it took."""
-    live = sys.stderr.isatty()
-    if live:
-        print(f"{text} ...", end="", file=sys.stderr, flush=True)
-    start = perf_counter()
-    yield
-    if live:
-        print(f" {perf_counter() - start:.1f} s", file=sys.stderr)
-
-
-def _held_out(n: int, share: float, seed: int) -> Array:
-    """Return which rows are held out."""
-    chosen = np.zeros(n, np.bool_)
-    chosen[np.random.default_rng(seed).permutation(n)[: round(share * n)]] = True
-    return chosen
-
-
-def measures(z: Array, y: Array) -> dict[str, float]:
-    """Return log-loss, AUC, accuracy and calibration error of logits."""
-    from sklearn.metrics import roc_auc_score
-
-    p = fastbce.sigmoid(z)
-    predicted, observed, count = calibration(p, y)
-    return {
-        "rows": len(y),
-        "log-loss": float(fastbce.bce_with_logits_loss(z, y)),
-        "AUC": float(roc_auc_score(y, z)),
-        "accuracy": float(np.mean((z > 0) == (y > 0))),
-        "calibration error": float(np.sum(count * np.abs(predicted - observed)) / len(y)),
-    }
-
-
-def _read_design(arguments: argparse.Namespace) -> tuple[Array, Array, list[Feature], Any]:
-    """Return matrix, labels, features and classes, without the rows where something is missing."""
-    data, target = arguments.data, arguments.target
-    wanted = None if arguments.features is None else [*arguments.features, target]
-    if arguments.features is not None and target in arguments.features:
-        raise TableError(f"the target {target!r} is among --features")
-    with _step(f"reading {data}"):
-        table = read_table(data, wanted)
-    labels, known, classes = target_of(table, target, arguments.positive)
-    names = arguments.features
-    if not names:
-        names = [name for name in table.columns if name not in (target, *table.index)]
-        _say_what_is_left_out(table, target)
-    for name in arguments.categorical:
-        if name not in names:
-            raise TableError(f"--categorical {name} is not among the features")
-    if not names:
-        raise TableError(f"{data} has no column beside the target")
-    features = learn_features(table, names, arguments.categorical)
-    with _step("encoding"):
-        X, complete = design(table, features, fitting=True)
-    keep = complete & known
-    missing = int(np.count_nonzero(~keep))
-    if missing:
-        if arguments.missing == "error":
-            row = int(np.argmin(keep)) + 1
-            raise TableError(
-                f"{data}: values are missing in {missing} rows, the first is row {row}"
-            )
-        if missing == table.rows:
-            raise TableError(f"{data}: each row has a missing value; name fewer --features")
-        X, labels = X[keep], labels[keep]
-        print(f"{missing} of {table.rows} rows dropped, because a value is missing")
-    ones = int(labels.sum())
-    if ones in (0, len(labels)):
-        raise TableError(f"{data}: in the rows without missing values the target has one value")
-    with np.errstate(over="ignore"):
-        spread = np.ptp(X, axis=0)
-    outputs = [name for feature in features for name in feature.outputs]
-    if np.any(spread == 0):
-        name = outputs[int(np.argmin(spread))]
-        raise TableError(f"{data}: column {name!r} is constant in the rows that can be used")
-    print(
-        f"{len(labels)} rows, {X.shape[1]} columns; target {target!r}: {classes[1]!r} is 1 "
-        f"({ones} rows), {classes[0]!r} is 0 ({len(labels) - ones} rows)"
+def spelling_of(arguments: argparse.Namespace) -> Spelling:
+    """Return what the options say of a text file."""
+    return Spelling(
+        arguments.sep, arguments.decimal, arguments.encoding, tuple(arguments.na_values)
     )
-    _say_which_are_groups(features)
-    return X, labels, features, classes
 
 
-def _say_what_is_left_out(table: Table, target: str) -> None:
-    for name in table.index:
-        if name != target:
-            kind = f"{name!r} is an index of pandas" if name.strip() else "a column without a name"
-            print(f"{kind}: it names the rows, and is left out")
+def _request(arguments: argparse.Namespace) -> Request:
+    target, features, weights = arguments.target, arguments.features, arguments.weights
+    for option, name in (("target", target), ("weights", weights)):
+        if features is not None and name in features:
+            raise TableError(f"the {option} {name!r} is among --features")
+    if target == weights:
+        raise TableError(f"the target {target!r} cannot be the weights as well")
+    if target in arguments.drop:
+        raise TableError(f"the target {target!r} is among --drop")
+    if arguments.robust and np.isfinite(arguments.C):
+        raise TableError("--robust is for standard errors, which a fit with --C has not")
+    choices = Choices(
+        features,
+        arguments.drop,
+        arguments.categorical,
+        dict(arguments.reference),
+        arguments.pool_rare,
+    )
+    return Request(
+        target,
+        arguments.positive,
+        weights,
+        choices,
+        arguments.missing,
+        arguments.strict,
+        penalised=bool(np.isfinite(arguments.C)),
+    )
 
 
-def _say_which_are_groups(features: list[Feature]) -> None:
-    for feature in features:
-        if feature.levels is not None:
-            shown = ", ".join(repr(level) for level in feature.levels[:SHOWN_LEVELS])
-            more = ", ..." if len(feature.levels) > SHOWN_LEVELS else ""
-            count = len(feature.levels)
-            print(f"{feature.name!r} names {count} groups, compared with the first: {shown}{more}")
-
-
-def _check_out(path: Path | None) -> None:
-    """Refuse a file that cannot be written before any work is done."""
-    if path is not None and path.is_dir():
-        raise TableError(f"--out {path} is a directory; name a file in it")
-    if path is not None and not path.parent.is_dir():
-        raise TableError(f"--out {path}: there is no such directory")
-
-
-def _missing_text(data: Path, complete: Array) -> str:
-    missing, row = np.count_nonzero(~complete), int(np.argmin(complete)) + 1
-    return f"{data}: values are missing in {missing} of the rows, the first is row {row}"
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be written before any work is done."""
+    files = [("--out", arguments.out), ("--json", arguments.json)]
+    given = [(option, path) for option, path in files if path is not None]
+    for option, path in given:
+        check_writable(option, path, [arguments.data])
+    if len(given) == 2 and (
+        arguments.out == arguments.json
+        or all(is_standard_output(path) for _, path in given)
+        or (
+            arguments.out.exists()
+            and arguments.json.exists()
+            and arguments.out.samefile(arguments.json)
+        )
+    ):
+        raise TableError(f"--out and --json are both {arguments.out}; name two files")
+    if arguments.plot is not None:
+        if not arguments.plot.is_dir():
+            raise TableError(f"--plot {arguments.plot}: there is no such directory")
+        check_writable("--plot", arguments.plot / "roc.png")
 
 
 def run_fit(arguments: argparse.Namespace) -> None:
@@ -165,79 +114,137 @@ def run_fit(arguments: argparse.Namespace) -> None:
     ------
     TableError
         If the data cannot be used.
+    OSError
+        If a file cannot be written.
     """
-    _check_out(arguments.out)
-    if arguments.plot is not None and not arguments.plot.is_dir():
-        raise TableError(f"--plot {arguments.plot}: there is no such directory")
-    X, y, features, classes = _read_design(arguments)
-    names = [name for feature in features for name in feature.outputs]
-    hidden = _held_out(len(y), arguments.test_size, arguments.seed)
-    if len(np.unique(y[hidden])) < 2 or len(np.unique(y[~hidden])) < 2:
-        raise TableError(
-            f"{arguments.data}: too few rows to hold some of each class out; change --test-size"
-        )
-    with _step("fitting without the held-out rows"):
-        z = _logits(_fit(X, y, names, arguments, (~hidden).astype(np.float64)), X, arguments.data)
-    found = measures(z[hidden], y[hidden])
-    with _step("fitting all rows"):
-        model = _fit(X, y, names, arguments, None)
-    result = model.result_ if np.isinf(arguments.C) else None
-    intercept, coef = float(model.intercept_[0]), model.coef_[0]
-    details: dict[str, Any] = {
-        "fastbce": fastbce.__version__,
-        "rows": len(y),
-        "C": None if np.isinf(arguments.C) else arguments.C,
-        "names": ["const", *names],
-        "held out": found,
-    }
-    if result is None:
-        _print_coefficients(["const", *names], [intercept, *coef])
-    else:
-        print(result.summary())
-        details["standard errors"] = [float(v) for v in result.bse]
-        details["p-values"] = [float(v) for v in result.pvalues]
-        details["covariance"] = result.cov_type
-    shown = ", ".join(f"{k} {v:.4f}" for k, v in found.items() if k != "rows")
-    print(f"{found['rows']} rows held out of a first fit: {shown}")
+    _check_outputs(arguments)
+    request = _request(arguments)
+    table, data = _read(arguments, request)
+    say_reading(table, data)
+    first = _First(arguments, table, data)
+    with step("fitting all rows"):
+        estimator, warned = _fit(data, arguments, table.source, data.weight)
+    _refuse_without_inference(estimator, table.source)
+    for text in warned:
+        note(text)
+    model = _model(arguments, data, estimator, {"held_out": first.measured, "warnings": warned})
+    _say_results(arguments, data, estimator, first)
     if arguments.plot is not None:
-        with _step("drawing"):
-            for path in draw(arguments.plot, z[hidden], y[hidden], names, coef, result, X):
-                print(f"wrote {path}")
+        from .plots import draw
+
+        with step("drawing"):
+            for path in draw(arguments.plot, model, data, first.z, first.hidden):
+                note(f"wrote {path}")
+    if arguments.json is not None:
+        text = json.dumps(document(table, data, model), indent=1, allow_nan=False) + "\n"
+        _write(arguments.json, text)
     if arguments.out is not None:
-        values = tuple(float(value) for value in coef)
-        Model(arguments.target, classes, tuple(features), intercept, values, details).save(
-            arguments.out
-        )
-        print(f"wrote {arguments.out}")
+        text = json.dumps(model.document(), indent=1, allow_nan=False) + "\n"
+        _write(arguments.out, text)
+
+
+def _write(path: Path, text: str) -> None:
+    write_whole(path, lambda file: file.write(text.encode()))
+    if not is_standard_output(path):
+        note(f"wrote {path}")
+
+
+def _read(arguments: argparse.Namespace, request: Request) -> tuple[Table, Data]:
+    names = None
+    if request.choices.features is not None:
+        named = [*request.choices.features, request.target, request.weights]
+        names = [name for name in dict.fromkeys(named) if name is not None]
+    with step(f"reading {arguments.data}"):
+        table = read_table(arguments.data, names, spelling_of(arguments))
+    with step("encoding"):
+        data = prepare(table, request)
+    return table, data
+
+
+class _First:
+    """The fit without the held-out rows, and how well it does on them."""
+
+    def __init__(self, arguments: argparse.Namespace, table: Table, data: Data) -> None:
+        self.measured: dict[str, float] | None = None
+        self.why = ""
+        self.z: Array | None = None
+        self.hidden: Array | None = None
+        if arguments.no_holdout:
+            return
+        hidden = held_out(data.y, arguments.test_size, arguments.seed)
+        if hidden is None:
+            self.why = "a class has too few rows to hold some of them out"
+            return
+        weight = (~hidden).astype(np.float64)
+        if data.weight is not None:
+            weight *= data.weight
+        with step("fitting without the held-out rows"):
+            try:
+                estimator, _ = _fit(data, arguments, table.source, weight)
+            except TableError as error:
+                self.why = str(error)
+                return
+        why = _why_no_inference(estimator)
+        if "separate" in why:
+            self.why = "without the held-out rows the classes separate"
+            return
+        z = logits(estimator, data.X, table.source)
+        shown = None if data.weight is None else data.weight[hidden]
+        self.measured = measures(z[hidden], data.y[hidden], shown)
+        self.hidden, self.z = hidden, z
 
 
 def _fit(
-    X: Array, y: Array, names: list[str], arguments: argparse.Namespace, weight: Array | None
-) -> Any:
+    data: Data, arguments: argparse.Namespace, source: Path, weight: Array | None
+) -> tuple[Any, list[str]]:
+    """Return the fitted estimator, and what it warned of."""
     from sklearn.exceptions import ConvergenceWarning
 
-    from fastbce.inference import InferenceError
     from fastbce.linear_model import LogisticRegression
 
-    model = LogisticRegression(C=arguments.C, cov_type="HC0" if arguments.robust else "nonrobust")
-    model._column_names = names
+    estimator = LogisticRegression(
+        C=arguments.C,
+        cov_type="HC0" if arguments.robust else "nonrobust",
+        max_iter=arguments.max_iter,
+    )
+    estimator._column_names = data.names
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         # What overflows is judged by the estimator, by what comes of it.
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
-            model.fit(X, y, weight)
+            estimator.fit(data.X, data.y, weight)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
-            raise TableError(f"{arguments.data}: {one_line(error)}{_huge(X, names)}") from error
-    if np.isinf(arguments.C) and weight is None:
-        try:
-            _ = model.result_
-        except InferenceError as error:
-            text = str(error).replace("set a finite C", "give --C 1")
-            raise TableError(f"{arguments.data}: {text}") from None
-    elif caught and np.isfinite(arguments.C):
-        raise TableError(str(caught[0].message))
-    return model
+            text = f"{one_line(error)}{_huge(data.X, data.names)}"
+            raise TableError(f"{source}: {with_options(text)}") from error
+    warned = [with_options(str(warning.message)) for warning in caught]
+    if warned and np.isfinite(arguments.C):
+        raise TableError(f"{source}: {warned[0]}")
+    return estimator, warned
+
+
+def with_options(text: str) -> str:
+    """Return a message of the estimator with the options of the command line."""
+    for name, option in OPTIONS.items():
+        text = text.replace(name, option)
+    return text
+
+
+def _why_no_inference(estimator: Any) -> str:
+    """Return why an unpenalised fit has no result, or nothing."""
+    from fastbce.inference import InferenceError
+
+    try:
+        _ = estimator.result_
+    except InferenceError as error:
+        return "" if np.isfinite(estimator.C) else with_options(str(error))
+    return ""
+
+
+def _refuse_without_inference(estimator: Any, source: Path) -> None:
+    why = _why_no_inference(estimator)
+    if why:
+        raise TableError(f"{source}: {why}")
 
 
 def _huge(X: Array, names: list[str]) -> str:
@@ -249,7 +256,7 @@ def _huge(X: Array, names: list[str]) -> str:
     return f"; column {names[largest]!r} holds values of up to {size[largest]:.4g} in size"
 
 
-def _logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Array:
+def logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Array:
     """Return the logits of some rows, which must be finite."""
     with np.errstate(over="ignore", invalid="ignore"):
         z = np.asarray(model.decision_function(X))
@@ -260,70 +267,42 @@ def _logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Ar
     return z
 
 
-def _print_coefficients(names: list[str], values: list[float]) -> None:
-    width = max(len(name) for name in names)
-    print("coefficients (a penalty pulls them towards 0, so there are no p-values; see --C)")
-    for name, value in zip(names, values, strict=True):
-        print(f"{name.ljust(width)}  {value:12.6g}")
+def _model(
+    arguments: argparse.Namespace, data: Data, estimator: Any, said: dict[str, Any]
+) -> Model:
+    details: dict[str, Any] = {
+        "fastbce": fastbce.__version__,
+        "rows": len(data.y),
+        "C": None if np.isinf(arguments.C) else arguments.C,
+        "weights": arguments.weights,
+        **said,
+    }
+    if np.isinf(arguments.C):
+        details |= facts(estimator.result_)
+    return Model(
+        arguments.target,
+        data.classes,
+        tuple(data.features),
+        float(estimator.intercept_[0]),
+        tuple(float(value) for value in estimator.coef_[0]),
+        details,
+        tuple(arguments.na_values),
+    )
 
 
-def run_predict(arguments: argparse.Namespace) -> None:
-    """Write the probability and the class of each row of a file.
-
-    Parameters
-    ----------
-    arguments : argparse.Namespace
-        As ``fastbce predict`` parses them.
-
-    Raises
-    ------
-    TableError
-        If the model or the data cannot be used.
-    """
-    _check_out(arguments.out)
-    model = load_model(arguments.model)
-    with _step(f"reading {arguments.data}"):
-        table = read_table(arguments.data, [feature.name for feature in model.features])
-    X, complete = design(table, model.features)
-    missing = int(np.count_nonzero(~complete))
-    if missing and arguments.missing == "error":
-        raise TableError(_missing_text(arguments.data, complete))
-    z = _logits(model, X, arguments.data, complete)
-    z[~complete] = np.nan
-    if arguments.out is None:
-        _check_encoding(model.classes)
-        _write_predictions(sys.stdout, model, z)
-        return
-
-    def write(path: Path) -> None:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            _write_predictions(file, model, z)
-
-    write_whole(arguments.out, write)
-    blank = f", {missing} of them blank, because a value is missing" if missing else ""
-    print(f"wrote {len(z)} predictions to {arguments.out}{blank}")
-
-
-def _check_encoding(classes: tuple[Label, Label]) -> None:
-    """Refuse to write other names than the classes have."""
-    encoding = sys.stdout.encoding or "utf-8"
-    for value in classes:
-        try:
-            str(value).encode(encoding)
-        except UnicodeEncodeError:
-            raise TableError(
-                f"the standard output is {encoding}, which cannot write the class {value!r}; name "
-                "a file with --out, or set PYTHONIOENCODING=utf-8"
-            ) from None
-
-
-def _write_predictions(file: Any, model: Model, z: Array) -> None:
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(["probability", "prediction"])
-    for start in range(0, len(z), ROWS_AT_ONCE):
-        part = z[start : start + ROWS_AT_ONCE]
-        p = fastbce.sigmoid(part)
-        writer.writerows(
-            ("", "") if math.isnan(logit) else (repr(float(value)), model.classes[int(logit > 0)])
-            for logit, value in zip(part, p, strict=True)
-        )
+def _say_results(arguments: argparse.Namespace, data: Data, estimator: Any, first: _First) -> None:
+    lines = [target_line(data, arguments.target)]
+    if np.isinf(arguments.C):
+        lines.append(estimator.result_.summary())
+    else:
+        values = [float(estimator.intercept_[0]), *map(float, estimator.coef_[0])]
+        lines += coefficient_lines(["const", *data.names], values)
+    if first.measured is not None:
+        shown = ", ".join(f"{k} {v:.4f}" for k, v in first.measured.items() if k != "rows")
+        lines.append(f"{first.measured['rows']} rows held out of a first fit: {shown}")
+    elif first.why:
+        note(f"not measured on held-out rows: {first.why}")
+    # Where a file goes to the standard output, nothing else may.
+    files = (arguments.out, arguments.json)
+    output = sys.stderr if any(is_standard_output(path) for path in files) else sys.stdout
+    print("\n".join(lines), file=output)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import fastbce
 
+from .arguments import count, fit_arguments, predict_arguments
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -41,6 +43,7 @@ class Command:
     summary: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    example: str
     extra: str | None = None
 
 
@@ -77,17 +80,14 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quick", action="store_true", help="two sizes and fewer rounds")
     parser.add_argument("--peers", action="store_true", help="with SciPy, PyTorch, JAX and others")
-    parser.add_argument("--threads", type=int, metavar="N", help="threads (default: all)")
-    parser.add_argument("--sizes", type=int, nargs="+", metavar="N", help="numbers of elements")
-    parser.add_argument("--rounds", type=int, metavar="N", help="measurements of each row")
+    parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
+    parser.add_argument("--sizes", type=count, nargs="+", metavar="N", help="numbers of elements")
+    parser.add_argument("--rounds", type=count, metavar="N", help="measurements of each row")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     parser.add_argument("--plot", type=Path, metavar="DIR", help="write plots there")
 
 
 def _run_bench(arguments: argparse.Namespace) -> int:
-    if any(n < 1 for n in arguments.sizes or ()):
-        raise CommandError("--sizes: every size must be at least 1")
-
     from fastbce.bench import run_bench
 
     run_bench(
@@ -102,87 +102,6 @@ def _run_bench(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _list_of_names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _positive_number(text: str) -> float:
-    value = float(text)
-    if not value > 0:
-        raise ValueError(text)
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1:
-        raise ValueError(text)
-    return value
-
-
-def _whole_number(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise ValueError(text)
-    return value
-
-
-# What argparse calls them in its errors.
-_list_of_names.__name__ = "list of names"
-_positive_number.__name__ = "positive number"
-_whole_number.__name__ = "whole number from 0 on"
-_share.__name__ = "number between 0 and 1"
-
-
-def _fit_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("data", type=Path, metavar="DATA", help="CSV, Parquet, Arrow, .npy or .npz file")
-    add("--target", required=True, metavar="COL", help="column of two values to predict")
-    add("--positive", metavar="VALUE", help="the value to call 1 (default: the larger one)")
-    add("--features", type=_list_of_names, metavar="A,B,...", help="columns to use (default: all)")
-    add(
-        "--categorical",
-        type=_list_of_names,
-        default=[],
-        metavar="A,B,...",
-        help="columns of numbers that name groups",
-    )
-    add("--missing", choices=("drop", "error"), default="drop", help="rows with missing values")
-    add(
-        "--C",
-        type=_positive_number,
-        default=float("inf"),
-        metavar="C",
-        help="inverse strength of an L2 penalty (default: inf, none)",
-    )
-    add("--robust", action="store_true", help="standard errors that hold if the model is wrong")
-    add(
-        "--test-size",
-        type=_share,
-        default=0.25,
-        metavar="SHARE",
-        help="share of rows held out to measure the fit (default: 0.25)",
-    )
-    add(
-        "--seed", type=_whole_number, default=0, help="decides which rows are held out (default: 0)"
-    )
-    add("--out", type=Path, metavar="FILE", help="write the model there, as JSON")
-    add("--plot", type=Path, metavar="DIR", help="write ROC, calibration and coefficients there")
-
-
-def _predict_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add("model", type=Path, metavar="MODEL", help="file written by fastbce fit --out")
-    add("data", type=Path, metavar="DATA", help="CSV, Parquet, Arrow, .npy or .npz file")
-    add("--out", type=Path, metavar="FILE", help="CSV to write (default: the standard output)")
-    add(
-        "--missing",
-        choices=("blank", "error"),
-        default="blank",
-        help="rows with missing values (default: blank predictions)",
-    )
-
-
 def _run_fit(arguments: argparse.Namespace) -> int:
     from fastbce.cli.fit import run_fit
     from fastbce.cli.tables import TableError
@@ -195,7 +114,7 @@ def _run_fit(arguments: argparse.Namespace) -> int:
 
 
 def _run_predict(arguments: argparse.Namespace) -> int:
-    from fastbce.cli.fit import run_predict
+    from fastbce.cli.predict import run_predict
     from fastbce.cli.tables import TableError
 
     try:
@@ -218,6 +137,7 @@ COMMANDS = (
         "train on two real data sets with plain NumPy and with fastbce, and compare",
         _demo_arguments,
         _run_demo,
+        "fastbce demo --plot-dir plots",
         extra="demo",
     ),
     Command(
@@ -225,20 +145,23 @@ COMMANDS = (
         "time every function against NumPy, other libraries and the memory limit",
         _bench_arguments,
         _run_bench,
+        "fastbce bench --quick --json times.json",
         extra="bench",
     ),
     Command(
         "fit",
         "fit a logistic regression to a file, and say which variables matter",
-        _fit_arguments,
+        fit_arguments,
         _run_fit,
+        "fastbce fit patients.csv --target died --reference ward=general --out model.json",
         extra="fit",
     ),
     Command(
         "predict",
         "write the predictions of a fitted model for a file",
-        _predict_arguments,
+        predict_arguments,
         _run_predict,
+        "fastbce predict model.json new.csv --id patient --interval 0.95 --out predictions.csv",
         extra="fit",
     ),
     Command(
@@ -246,6 +169,7 @@ COMMANDS = (
         "print the machine, the versions and the state of the kernels",
         _no_arguments,
         _run_info,
+        "fastbce info",
     ),
 )
 
@@ -266,9 +190,10 @@ def _check_output() -> None:
     """See to it that whatever is printed can be."""
     if sys.stdout is None:  # what Python makes of a closed one
         raise CommandError("the standard output is closed; send it to a file or to /dev/null")
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors in STRICT:
-        # A name that a terminal cannot show is no reason to lose a fit.
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors in STRICT:
+            # A name that a terminal cannot show is no reason to lose a fit.
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _build_parser() -> argparse.ArgumentParser:
@@ -280,7 +205,11 @@ def _build_parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in COMMANDS:
         subparser = subparsers.add_parser(
-            command.name, help=command.summary, description=f"{command.summary}."
+            command.name,
+            help=command.summary,
+            description=f"{command.summary}.",
+            epilog=f"example:\n  {command.example}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_arguments(subparser)
         subparser.set_defaults(command=command)

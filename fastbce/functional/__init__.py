@@ -5,6 +5,10 @@ that NumPy or DLPack turns into one. The result's dtype follows the predictions,
 float32 -> float32, float64 -> float64, float16 -> float16 (computed in float32, rounded once),
 bool and integers -> float64. Labels may have any of these dtypes and are read without a copy.
 
+``out=`` takes arrays for the results. They may be float16, float32 or float64 whatever the scores
+are: a result is computed in the dtype of the scores and rounded once, in the same pass. So gradient
+boosting gets float32 gradients of float64 scores; a wider array gets the same numbers.
+
 Options of the losses
 ---------------------
 sample_weight : array_like, optional
@@ -40,11 +44,17 @@ check_labels : bool, default False
     Whether to look, in the same pass, for labels that are NaN or outside [0, 1], and for
     probabilities that are: 3.0 is a logit by mistake. Labels that are bool or integers are looked
     at always.
+metrics : bool, default False
+    Whether to return, after everything else, a tuple ``Metrics(accuracy, clipped)`` that is counted
+    in the same pass: the share of the elements whose score is on their label's side (a probability
+    above 1/2, or a logit above 0, where the label is above 1/2; NaN is on neither), and the number
+    of probabilities that were clipped (0 for logits). What is ignored is not counted; sample
+    weights other than 0 do not matter.
 
 Errors of the losses
 --------------------
 TypeError
-    If an argument is not real and numeric, or `out` has the wrong dtype.
+    If an argument is not real and numeric, or `out` has no float dtype.
 ValueError
     If shapes differ ((n,) against (n, 1) included), a weight is negative or not finite, a name is
     unknown, `eps` or `label_smoothing` is out of range, or `out` has the wrong shape, is read-only
@@ -57,6 +67,13 @@ number of threads and any memory layout.
 
 from __future__ import annotations
 
+from .focal import (
+    focal_gradient,
+    focal_gradient_hessian,
+    focal_loss,
+    focal_loss_gradient,
+    focal_loss_gradient_hessian,
+)
 from .logits import (
     bce_with_logits_gradient,
     bce_with_logits_gradient_hessian,
@@ -66,7 +83,7 @@ from .logits import (
     sigmoid_bce,
 )
 from .probabilities import bce_gradient, bce_loss, bce_loss_gradient
-from .transforms import sigmoid, sigmoid_backward
+from .transforms import log_sigmoid, logit, sigmoid, sigmoid_backward, softplus
 
 __all__ = [
     "bce_gradient",
@@ -77,7 +94,15 @@ __all__ = [
     "bce_with_logits_loss",
     "bce_with_logits_loss_gradient",
     "bce_with_logits_loss_gradient_hessian",
+    "focal_gradient",
+    "focal_gradient_hessian",
+    "focal_loss",
+    "focal_loss_gradient",
+    "focal_loss_gradient_hessian",
+    "log_sigmoid",
+    "logit",
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_bce",
+    "softplus",
 ]

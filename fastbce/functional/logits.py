@@ -22,6 +22,7 @@ def bce_with_logits_loss(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Binary cross-entropy of logits.
@@ -50,6 +51,8 @@ def bce_with_logits_loss(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -57,6 +60,8 @@ def bce_with_logits_loss(
     -------
     loss : scalar or ndarray
         A scalar of the result's dtype for "mean" and "sum".
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -69,7 +74,7 @@ def bce_with_logits_loss(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss", logits, y_true, options, out)
 
@@ -134,7 +139,7 @@ def bce_with_logits_gradient(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_gradient", logits, y_true, options, out)
 
@@ -151,6 +156,7 @@ def bce_with_logits_loss_gradient(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Binary cross-entropy of logits and its gradient, in one pass.
@@ -179,6 +185,8 @@ def bce_with_logits_loss_gradient(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -188,6 +196,8 @@ def bce_with_logits_loss_gradient(
         A scalar of the result's dtype for "mean" and "sum".
     gradient : ndarray
         Of the reduced loss, with respect to the logits; the shape of the input.
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -200,7 +210,7 @@ def bce_with_logits_loss_gradient(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss_gradient", logits, y_true, options, out)
 
@@ -267,7 +277,7 @@ def bce_with_logits_gradient_hessian(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_gradient_hessian", logits, y_true, options, out)
 
@@ -284,6 +294,7 @@ def bce_with_logits_loss_gradient_hessian(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Loss, gradient and diagonal Hessian of the cross-entropy of logits, in one pass.
@@ -312,6 +323,8 @@ def bce_with_logits_loss_gradient_hessian(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned.
 
@@ -323,6 +336,8 @@ def bce_with_logits_loss_gradient_hessian(
         Of the reduced loss, with respect to the logits; the shape of the input.
     hessian : ndarray
         Second derivative with respect to each logit, scaled like the gradient.
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -335,7 +350,7 @@ def bce_with_logits_loss_gradient_hessian(
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("bce_with_logits_loss_gradient_hessian", logits, y_true, options, out)
 
@@ -352,6 +367,7 @@ def sigmoid_bce(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Sigmoid, binary cross-entropy and its gradient, in one pass: a training step's own part.
@@ -381,6 +397,8 @@ def sigmoid_bce(
         What a mean divides by; by default the elements that count.
     check_labels : bool, default False
         Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : tuple, optional
         Arrays for the results that are arrays, in the order returned; None in a place allocates
         that one.
@@ -393,6 +411,8 @@ def sigmoid_bce(
         ``sigmoid(logits)``: weights and reductions do not change them.
     gradient : ndarray
         Of the reduced loss, with respect to the logits; the shape of the input.
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -405,6 +425,6 @@ def sigmoid_bce(
     soft ones, probabilities 2.0, gradient 1.71 for hard labels. A soft label's gradient is exact to
     1 ULP of 1, since its two terms may cancel.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference")
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
     return evaluate("sigmoid_bce", logits, y_true, options, out)

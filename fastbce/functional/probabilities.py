@@ -24,6 +24,7 @@ def bce_loss(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | None = None,
 ) -> Any:
     """Binary cross-entropy of predicted probabilities.
@@ -58,6 +59,8 @@ def bce_loss(
     check_labels : bool, default False
         Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
         are bool or integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray, optional
         Array for the losses: only with ``reduction="none"`` or ``"samples"``.
 
@@ -65,6 +68,8 @@ def bce_loss(
     -------
     loss : scalar or ndarray
         A scalar of the result's dtype for "mean" and "sum".
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -77,7 +82,7 @@ def bce_loss(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_loss", y_pred, y_true, options, out)
 
@@ -149,7 +154,7 @@ def bce_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, False)
     options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_gradient", y_pred, y_true, options, out)
 
@@ -168,6 +173,7 @@ def bce_loss_gradient(
     reduction: str = "mean",
     divisor: str | None = None,
     check_labels: bool = False,
+    metrics: bool = False,
     out: Array | tuple[Array | None, ...] | None = None,
 ) -> Any:
     """Binary cross-entropy of probabilities and its gradient, in one pass.
@@ -202,6 +208,8 @@ def bce_loss_gradient(
     check_labels : bool, default False
         Whether to look for labels and probabilities that are NaN or outside [0, 1]; labels that
         are bool or integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
     out : ndarray or tuple, optional
         Array for the gradient; a tuple (loss, gradient) where the losses are an array too.
 
@@ -211,6 +219,8 @@ def bce_loss_gradient(
         A scalar of the result's dtype for "mean" and "sum".
     gradient : ndarray
         Of the reduced loss, with respect to the probabilities; the shape of the input.
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
 
     Raises
     ------
@@ -223,6 +233,6 @@ def bce_loss_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
     """
-    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient)
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_loss_gradient", y_pred, y_true, options, out)

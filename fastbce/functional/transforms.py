@@ -21,7 +21,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     x : array_like
         Any shape.
     out : ndarray, optional
-        Array for the result: the shape of `x` and the result's dtype. It may be `x` itself.
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
 
     Returns
     -------
@@ -31,7 +31,7 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     Raises
     ------
     TypeError
-        If `x` is not real and numeric, or `out` has the wrong dtype.
+        If `x` is not real and numeric, or `out` has no float dtype.
     ValueError
         If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
 
@@ -65,7 +65,7 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     Raises
     ------
     TypeError
-        If an argument is not real and numeric, or `out` has the wrong dtype.
+        If an argument is not real and numeric, or `out` has no float dtype.
     ValueError
         If the shapes differ, or `out` has the wrong shape, is read-only or partly overlaps an
         input.
@@ -75,3 +75,99 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     Maximum error: 2.0 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
     """
     return transform("sigmoid_backward", (dvalues, output), out)
+
+
+def softplus(x: ArrayLike, *, out: Array | None = None) -> Any:
+    """Softplus, elementwise: a smooth ``max(x, 0)``.
+
+    ``log(1 + exp(x))``, computed as ``max(x, 0) + log(1 + exp(-|x|))``: nothing overflows, and the
+    left tail keeps its relative accuracy.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    out : ndarray, optional
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `x`. A scalar for 0-dimensional input without `out`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real and numeric, or `out` has no float dtype.
+    ValueError
+        If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
+
+    Notes
+    -----
+    Maximum error: 1.7 ULP. ``+inf -> +inf``, ``-inf -> 0`` and ``NaN -> NaN``. Its derivative is
+    :func:`sigmoid`.
+    """
+    return transform("softplus", (x,), out)
+
+
+def log_sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
+    """Logarithm of the sigmoid, elementwise.
+
+    ``log(1 / (1 + exp(-x)))``, which is ``-softplus(-x)``.
+
+    Parameters
+    ----------
+    x : array_like
+        Any shape.
+    out : ndarray, optional
+        Array for the result: the shape of `x`, any float dtype. It may be `x` itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `x`. A scalar for 0-dimensional input without `out`.
+
+    Raises
+    ------
+    TypeError
+        If `x` is not real and numeric, or `out` has no float dtype.
+    ValueError
+        If `out` has the wrong shape, is read-only, or overlaps `x` without being `x`.
+
+    Notes
+    -----
+    Maximum error: 1.8 ULP. ``+inf -> 0``, ``-inf -> -inf`` and ``NaN -> NaN``.
+    """
+    return transform("log_sigmoid", (x,), out)
+
+
+def logit(p: ArrayLike, *, out: Array | None = None) -> Any:
+    """Log-odds of probabilities, elementwise: the inverse of the sigmoid.
+
+    ``log(p / (1 - p))``, accurate near 0, near 1, and near 1/2, where it is near 0 itself.
+
+    Parameters
+    ----------
+    p : array_like
+        Probabilities; any shape.
+    out : ndarray, optional
+        Array for the result: the shape of `p`, any float dtype. It may be `p` itself.
+
+    Returns
+    -------
+    ndarray or scalar
+        The shape of `p`. A scalar for 0-dimensional input without `out`.
+
+    Raises
+    ------
+    TypeError
+        If `p` is not real and numeric, or `out` has no float dtype.
+    ValueError
+        If `out` has the wrong shape, is read-only, or overlaps `p` without being `p`.
+
+    Notes
+    -----
+    Maximum error: 1.4 ULP. ``0 -> -inf``, ``1 -> +inf``; NaN, and what lies outside [0, 1], give
+    NaN.
+    """
+    return transform("logit", (p,), out)

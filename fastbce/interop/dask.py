@@ -42,7 +42,15 @@ class LogisticRegression(linear_model.LogisticRegression):
     """
 
     @all_or_nothing
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        clusters: Any = None,
+    ) -> LogisticRegression:
         """Fit the model.
 
         Parameters
@@ -53,6 +61,8 @@ class LogisticRegression(linear_model.LogisticRegression):
             Labels of two classes, in the same partitions as `X`.
         sample_weight : dask.array.Array or dask.dataframe.Series, optional
             Non-negative weights, in the same partitions as `X`.
+        offset, clusters : array_like, optional
+            Of samples in memory alone.
 
         Returns
         -------
@@ -64,7 +74,8 @@ class LogisticRegression(linear_model.LogisticRegression):
         TypeError
             If only some of the arguments are Dask's.
         ValueError
-            If the partitions do not match, or a chunk is not valid or not like the others.
+            If the partitions do not match, a chunk is not valid or not like the others, or there
+            is an offset or clusters.
 
         Warns
         -----
@@ -72,9 +83,12 @@ class LogisticRegression(linear_model.LogisticRegression):
             As the class above does.
         """
         if not is_dask_collection(X):
-            super().fit(X, y, sample_weight)
+            super().fit(X, y, sample_weight, offset=offset, clusters=clusters)
             return self
         check_parameters(self)
+        for name, values in (("offset", offset), ("clusters", clusters)):
+            if values is not None:
+                raise ValueError(f"{name} needs samples in memory; X is a collection of Dask")
         chunks = _chunks_of(X, y, sample_weight)
         survey = chunks.reduce(partial(_of_arrays, survey_of), operator.add)
         if survey is None:
@@ -82,21 +96,21 @@ class LogisticRegression(linear_model.LogisticRegression):
         self._fit(_Cluster(survey, self._learn(survey), chunks))
         return self
 
-    def decision_function(self, X: Any) -> Any:
+    def decision_function(self, X: Any, offset: Any = None) -> Any:
         """Return the logit of the second class for each row of `X`; lazy for Dask's data."""
-        return self._mapped("decision_function", X)
+        return self._mapped("decision_function", X, offset)
 
-    def predict(self, X: Any) -> Any:
+    def predict(self, X: Any, offset: Any = None) -> Any:
         """Return the more probable class of each row of `X`; lazy for Dask's data."""
-        return self._mapped("predict", X)
+        return self._mapped("predict", X, offset)
 
-    def predict_proba(self, X: Any) -> Any:
+    def predict_proba(self, X: Any, offset: Any = None) -> Any:
         """Return the probabilities of both classes, one row a sample; lazy for Dask's data."""
-        return self._mapped("predict_proba", X, 2)
+        return self._mapped("predict_proba", X, offset, 2)
 
-    def predict_log_proba(self, X: Any) -> Any:
+    def predict_log_proba(self, X: Any, offset: Any = None) -> Any:
         """Return the logarithms of the probabilities; lazy for Dask's data."""
-        return self._mapped("predict_log_proba", X, 2)
+        return self._mapped("predict_log_proba", X, offset, 2)
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the share of the samples whose class is predicted."""
@@ -108,10 +122,12 @@ class LogisticRegression(linear_model.LogisticRegression):
         hits, total = found
         return float(hits / total)
 
-    def _mapped(self, method: str, X: Any, *width: int) -> Any:
+    def _mapped(self, method: str, X: Any, offset: Any, *width: int) -> Any:
         check_is_fitted(self)
         if not is_dask_collection(X):
-            return getattr(super(), method)(X)
+            return getattr(super(), method)(X, offset)
+        if offset is not None:
+            raise ValueError("an offset needs samples in memory; X is a collection of Dask")
         dtype = self.classes_.dtype if method == "predict" else _float_dtype(X)
         local = delayed(partial(_answer, self._local(), method, (0, *width), dtype))
         pieces = _pieces(X, "X")

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial, wraps
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
-from sklearn.utils import assert_all_finite
+from sklearn.utils import assert_all_finite, check_random_state
 
-from fastbce.inference import COV_TYPES
+from fastbce.inference import COV_TYPES, WEIGHT_KINDS
 
 from .coordinates import parts
+from .messages import warn
+from .robust import Wanted
 
 if TYPE_CHECKING:
     from fastbce._typing import Array
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from .samples import Rows
 
 SOLVERS = ("auto", "newton", "lbfgs")
+# Of scikit-learn: other ways to the same minimum.
+OTHER_SOLVERS = ("newton-cg", "newton-cholesky", "liblinear", "sag", "saga")
+PENALTIES = ("l2", None, "firth")
 # Squares of larger numbers are near the end of float64.
 LARGE = 1e150
 
@@ -46,6 +51,20 @@ def all_or_nothing(method: Callable[P, T]) -> Callable[P, T]:
     return guarded
 
 
+class Settings(NamedTuple):
+    """What the parameters of an estimator come to."""
+
+    C: float
+    firth: bool
+    solver: str
+
+
+def settings_of(model: Any) -> Settings:
+    """Return what the parameters of an estimator come to, after :func:`check_parameters`."""
+    solver = "auto" if model.solver in OTHER_SOLVERS else model.solver
+    return Settings(model.C if model.penalty == "l2" else np.inf, model.penalty == "firth", solver)
+
+
 def check_parameters(model: Any) -> None:
     """Raise ValueError, as scikit-learn's own estimators do, for a parameter of no use."""
     for name, kind in (("C", Real), ("tol", Real), ("max_iter", Integral)):
@@ -58,10 +77,84 @@ def check_parameters(model: Any) -> None:
         value = getattr(model, name)
         if not isinstance(value, bool | np.bool_):
             raise ValueError(f"{name} must be True or False, got {value!r}")  # noqa: TRY004
-    if model.solver not in SOLVERS:
-        raise ValueError(f"unknown solver {model.solver!r}; choose one of {list(SOLVERS)}")
     if model.cov_type not in COV_TYPES:
         raise ValueError(f"unknown cov_type {model.cov_type!r}; choose one of {list(COV_TYPES)}")
+    if model.weight_kind not in WEIGHT_KINDS:
+        raise ValueError(
+            f"unknown weight_kind {model.weight_kind!r}; choose one of {list(WEIGHT_KINDS)}"
+        )
+    _check_penalty(model)
+    _check_solver(model)
+    jobs: Any = model.n_jobs
+    if jobs is not None and (not isinstance(jobs, Integral) or jobs == 0):
+        raise ValueError(f"n_jobs must be None or a whole number but 0, got {jobs!r}")
+    # No solver here is random; what scikit-learn would not take is an error all the same.
+    check_random_state(model.random_state)
+
+
+def _check_penalty(model: Any) -> None:
+    if model.penalty not in PENALTIES:
+        hint = ""
+        if model.penalty in ("l1", "elasticnet"):
+            hint = "; scikit-learn's LogisticRegression(solver='saga') has L1 penalties"
+        raise ValueError(
+            f"unknown penalty {model.penalty!r}; choose one of {list(PENALTIES)}{hint}"
+        )
+    ratio = model.l1_ratio
+    if ratio is not None and (isinstance(ratio, bool) or ratio != 0):
+        raise ValueError(
+            f"l1_ratio must be None or 0, got {ratio!r}: there is no L1 penalty here; "
+            "scikit-learn's LogisticRegression(solver='saga') has one"
+        )
+    if model.penalty != "l2" and np.isfinite(model.C) and model.C != 1.0:
+        warn(f"penalty={model.penalty!r} has no strength: C={model.C:g} is ignored", UserWarning)
+    if model.penalty == "firth" and (model.cov_type, model.weight_kind) != (
+        "nonrobust",
+        "frequency",
+    ):
+        raise ValueError(
+            f"cov_type={model.cov_type!r} with weight_kind={model.weight_kind!r}, but Firth's "
+            "method has 'nonrobust' with 'frequency' alone"
+        )
+
+
+def _check_solver(model: Any) -> None:
+    if model.solver in OTHER_SOLVERS:
+        other = " (liblinear would penalise the intercept too)" * (model.solver == "liblinear")
+        warn(
+            f"solver={model.solver!r} is scikit-learn's; solver='auto' minimises the same "
+            f"objective{other}",
+            UserWarning,
+        )
+    elif model.solver not in SOLVERS:
+        raise ValueError(
+            f"unknown solver {model.solver!r}; choose one of {[*SOLVERS, *OTHER_SOLVERS]}"
+        )
+
+
+def wanted_of(model: Any, clusters: Array | None, *, weighted: bool) -> Wanted:
+    """Return which covariance an estimator is to give.
+
+    Raises
+    ------
+    ValueError
+        If clusters are missing or of no use, or the covariance is not one of the weights' kind.
+    """
+    if (model.cov_type == "cluster") != (clusters is not None):
+        if clusters is None:
+            raise ValueError(
+                "cov_type='cluster' needs the clusters of samples in memory: "
+                "fit(X, y, clusters=...) with a label for each row, or two columns of them"
+            )
+        raise ValueError(
+            f"clusters were passed, but cov_type={model.cov_type!r}; set cov_type='cluster'"
+        )
+    if weighted and model.weight_kind == "sampling" and model.cov_type == "nonrobust":
+        raise ValueError(
+            "cov_type='nonrobust' does not hold with sampling weights; choose 'HC0', 'HC1', 'HC2', "
+            "'HC3' or 'cluster'"
+        )
+    return Wanted(model.cov_type, model.weight_kind, clusters)
 
 
 def overflow_error(rows: Rows, names: list[str], estimator: str) -> ValueError:

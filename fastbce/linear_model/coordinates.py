@@ -16,6 +16,8 @@ import numpy as np
 
 from fastbce._linear_options import Frame
 
+from .sparse import SparseRows
+
 if TYPE_CHECKING:
     from fastbce._inputs import Array
 
@@ -92,9 +94,9 @@ class Coordinates:
         return rows
 
 
-def parts(X: Array) -> list[slice]:
+def parts(X: Array, elements: int = AT_ONCE) -> list[slice]:
     """Cut the rows so that no array as long as they are is made."""
-    step = max(AT_ONCE // max(X.shape[1], 1), 1)
+    step = max(elements // max(X.shape[1], 1), 1)
     return [slice(start, start + step) for start in range(0, len(X), step)]
 
 
@@ -112,6 +114,9 @@ def coordinates_of(rows: Rows, intercept: bool, *, always: bool = False) -> Coor
     sample = rows.sample(sample_size(rows.columns))
     counted = slice(None) if sample.weight is None else sample.weight > 0
     middle, spread = _location(sample.X[counted])
+    if isinstance(rows, SparseRows):
+        # Some hundred rows may hold one element of a column, or none.
+        spread = np.where(middle == 0, rows.root_mean_squares(), spread)
     constant = np.flatnonzero((spread == 0) & (middle != 0))
     if len(constant) and sample.n < rows.n:
         # Constant in the sample and not 0: whether elsewhere too, and by how much not.

@@ -7,40 +7,49 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from scipy import sparse
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import compute_class_weight
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastbce import functional
 from fastbce._inputs import Array
-from fastbce._linear_options import Gram
 from fastbce.inference import InferenceError, LogitResult
 
-from .checks import all_or_nothing, check_parameters, overflow_error
-from .coordinates import Coordinates, coordinates_of, parts
-from .infer import infer
+from .checks import (
+    Settings,
+    all_or_nothing,
+    check_parameters,
+    overflow_error,
+    settings_of,
+    wanted_of,
+)
+from .coordinates import Coordinates, coordinates_of
+from .firth import fit_firth
+from .fitted import Fitted
+from .infer import infer, null_intercept
+from .inputs import as_clusters, as_offset, read_both
 from .messages import warn
-from .objective import FLOAT64, Objective
+from .objective import HESSIAN, Objective
+from .robust import Wanted
 from .samples import Memory, Rows
 from .solvers import NotFiniteError, Solution, solve
+from .sparse import rows_of
 from .stream import Stream, first_pass
-from .survey import FLOATS, Survey, check_both, encode
+from .survey import Survey, check_both, encode
+from .weights import NO_WEIGHT, factors_of, weights_of
 
 __all__ = ["LogisticRegression"]
 
-HESSIAN = Gram("hessian", FLOAT64)
-NO_WEIGHT = "all sample weights are 0: there is nothing to fit"
 # Of the intercept in partial_fit, where the columns of the first batch are centered.
 INTERCEPT_PRECISION = 0.01
 
 
-class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Binary logistic regression that reads the data once for each step.
 
     Minimises ``C sum_i w_i loss_i + ||coef||^2 / 2``, the objective of scikit-learn's estimator
     with an L2 penalty; the intercept is not penalised. ``C=np.inf`` is maximum likelihood, and
-    then :attr:`result_` holds standard errors and p-values.
+    then :attr:`result_` holds standard errors and p-values. ``penalty="firth"`` maximises Firth's
+    penalised likelihood, which has a maximum where classes separate.
 
     Parameters
     ----------
@@ -52,7 +61,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Factors of the samples' weights by their class.
     solver : {"auto", "newton", "lbfgs"}, default "auto"
         "newton" evaluates Hessians; "lbfgs" is SciPy's, with Newton steps at its end. "auto" takes
-        "newton" up to 4096 columns.
+        "newton" up to 4096 columns. Scikit-learn's other names stand for "auto", with a warning.
     tol : float, default 1e-6
         The fit ends when the Newton decrement ``g^T H^-1 g`` of the mean objective is below
         ``(tol / 100)^2``: no element of its gradient, with columns in standard deviations, is then
@@ -61,9 +70,21 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Most steps of the solver.
     warm_start : bool, default False
         Whether to start from the last fit's coefficients.
-    cov_type : {"nonrobust", "HC0"}, default "nonrobust"
+    cov_type : {"nonrobust", "HC0", "HC1", "HC2", "HC3", "cluster"}, default "nonrobust"
         Covariance of the coefficients in :attr:`result_`: the inverse Hessian, or the sandwich
-        that holds when the model is wrong.
+        that holds when the model is wrong, or samples of a cluster depend on each other.
+    weight_kind : {"frequency", "sampling", "analytic"}, default "frequency"
+        What weights mean for :attr:`result_`: so many rows each; inverse probabilities of being
+        sampled, which need a robust `cov_type`; or precisions, which count relative to their mean.
+        Coefficients are the same.
+    penalty : {"l2", None, "firth"}, default "l2"
+        None is maximum likelihood, as ``C=np.inf`` is. "firth" needs neither `C` nor `tol`.
+    l1_ratio : None or 0, default None
+        For code that was written for scikit-learn; there is no L1 penalty.
+    n_jobs : int or None, default None
+        For such code too, without effect; see :func:`fastbce.set_num_threads`.
+    random_state : int, RandomState or None, default None
+        For such code too, without effect: nothing here is random.
 
     Attributes
     ----------
@@ -78,7 +99,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Steps taken.
     result_ : fastbce.inference.LogitResult
         Inference. Reading it raises :class:`fastbce.inference.InferenceError` with the reason
-        where there is none: a penalty, separated classes, dependent columns.
+        where there is none: an L2 penalty, separated classes, dependent columns.
     n_features_in_ : int
         Number of columns.
     feature_names_in_ : ndarray of str
@@ -96,6 +117,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         max_iter: int = 200,
         warm_start: bool = False,
         cov_type: str = "nonrobust",
+        weight_kind: str = "frequency",
+        penalty: str | None = "l2",
+        l1_ratio: float | None = None,
+        n_jobs: int | None = None,
+        random_state: Any = None,
     ) -> None:
         self.C = C
         self.fit_intercept = fit_intercept
@@ -105,6 +131,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.max_iter = max_iter
         self.warm_start = warm_start
         self.cov_type = cov_type
+        self.weight_kind = weight_kind
+        self.penalty = penalty
+        self.l1_ratio = l1_ratio
+        self.n_jobs = n_jobs
+        self.random_state = random_state
 
     # What partial_fit knows of earlier batches: coordinates, Hessian, and where it was taken.
     _past: tuple[Coordinates, Array, Array]
@@ -113,22 +144,39 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     _column_names: Sequence[str] = ()
 
     @all_or_nothing
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> LogisticRegression:
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        offset: Any = None,
+        clusters: Any = None,
+    ) -> LogisticRegression:
         """Fit the model.
 
         Parameters
         ----------
-        X : array_like of shape (n, d)
+        X : array_like or sparse matrix of shape (n, d)
             Samples in rows; float32 and float64 arrays are used as they are.
         y : array_like of shape (n,)
             Labels of two classes.
         sample_weight : array_like of shape (n,), optional
-            Non-negative weights.
+            Non-negative weights; `weight_kind` says what they mean.
+        offset : array_like of shape (n,), optional
+            Added to the logits, as a column with the coefficient 1.
+        clusters : array_like of shape (n,) or (n, 2), or tuple of two arrays, optional
+            For ``cov_type="cluster"``: labels of the clusters, of one way or two.
 
         Returns
         -------
         LogisticRegression
             This estimator.
+
+        Raises
+        ------
+        ValueError
+            If the data are not valid, or a parameter does not go with them.
 
         Warns
         -----
@@ -137,9 +185,13 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             errors (see :attr:`result_`), or if nothing is known of some coefficients.
         """
         check_parameters(self)
-        X, y = self._read(X, y, reset=True)
+        X, y = read_both(self, X, y, reset=True)
         labels, self.classes_ = encode(y, None)
-        return self._fit(Memory(X, labels, self._weights(X, labels, sample_weight)))
+        if sparse.issparse(X) and clusters is not None:
+            raise ValueError("a sparse X has no clusters; pass X.toarray()")
+        weight = weights_of(self, X, labels, sample_weight)
+        rows = rows_of(X, labels, weight, as_offset(offset, X.shape[0]))
+        return self._fit(rows, as_clusters(clusters, X.shape[0]))
 
     @all_or_nothing
     def fit_stream(self, source: Any) -> LogisticRegression:
@@ -234,20 +286,24 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 f"fit_intercept={self.fit_intercept} now, but earlier batches were fitted with "
                 f"{self._past[0].intercept}; call partial_fit on a new estimator"
             )
+        settings = settings_of(self)
+        if settings.firth:
+            raise ValueError("penalty='firth' needs all samples at once; call fit")
         if self.class_weight == "balanced":
             raise ValueError(
                 "class_weight='balanced' needs all samples; pass a dict of weights to partial_fit"
             )
-        X, y = self._read(X, y, reset=first)
+        X, y = read_both(self, X, y, reset=first)
+        X = X.toarray() if sparse.issparse(X) else X
         if classes is not None:
             classes = np.unique(classes)
         elif not first:
             classes = self.classes_
         labels, self.classes_ = encode(y, classes)
-        rows = Memory(X, labels, self._weights(X, labels, sample_weight))
+        rows = Memory(X, labels, weights_of(self, X, labels, sample_weight))
         if first:
             coordinates = coordinates_of(rows, bool(self.fit_intercept), always=True)
-            precision = coordinates.penalty(np.full(coordinates.size, 1.0 / self.C))
+            precision = coordinates.penalty(np.full(coordinates.size, 1.0 / settings.C))
             if self.fit_intercept:
                 precision[0] = INTERCEPT_PRECISION
             precision, center = np.diag(precision), np.zeros(coordinates.size)
@@ -260,6 +316,7 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._warn(solution)
         hessian = objective.sums(solution.theta, HESSIAN)[2]
         self._past = coordinates, precision + hessian, solution.theta
+        self._has_offset = False
         self._store(coordinates.raw(solution.theta))
         self.n_iter_ = np.array([solution.iterations], np.int32)
         self._result = (
@@ -276,65 +333,11 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise InferenceError(self._result)
         return self._result
 
-    def decision_function(self, X: Any) -> Array:
-        """Return the logit of the second class for each row of `X`."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=FLOATS, accept_sparse=False, reset=False)
-        coef, z = self.coef_[0].astype(np.float64), np.empty(len(X))
-        with np.errstate(all="ignore"):
-            # float32 rows are widened a few at a time: terms far larger than their sum cancel.
-            for part in parts(X):
-                np.matmul(X[part].astype(np.float64, copy=False), coef, out=z[part])
-            z += np.float64(self.intercept_[0])
-            return z.astype(X.dtype, copy=False)
-
-    def predict(self, X: Any) -> Array:
-        """Return the more probable class of each row of `X`."""
-        z = self.decision_function(X)
-        return np.asarray(self.classes_[(z > 0).astype(np.intp)])
-
-    def predict_proba(self, X: Any) -> Array:
-        """Return the probabilities of both classes, one row a sample."""
-        z = self.decision_function(X)
-        # Not 1 - p: both tails keep their accuracy.
-        return np.stack([functional.sigmoid(-z), functional.sigmoid(z)], axis=1)
-
-    def predict_log_proba(self, X: Any) -> Array:
-        """Return the logarithms of the probabilities; they do not underflow."""
-        z = self.decision_function(X)
-        columns = [
-            -functional.bce_with_logits_loss(z, np.full(z.shape, label), reduction="none")
-            for label in (False, True)
-        ]
-        return np.stack(columns, axis=1)
-
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.classifier_tags.multi_class = False
+        tags.input_tags.sparse = True
         return tags
-
-    def _weights(self, X: Array, labels: Array, sample_weight: Any) -> Array | None:
-        if sample_weight is None and self.class_weight is None:
-            return None
-        weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-        if self.class_weight is not None:
-            which = labels.astype(np.intp)
-            factors = self._factors(np.bincount(which, weight, 2))
-            weight = weight * factors[which]
-        if not weight.any():
-            raise ValueError(NO_WEIGHT)
-        return np.asarray(weight)
-
-    def _factors(self, weights: Array) -> Array:
-        """Return the factors of the classes by `class_weight`, from the sums of their weights."""
-        if isinstance(self.class_weight, str) and self.class_weight == "balanced":
-            # A class without weight counts for nothing, whatever its factor.
-            factors: Array = np.zeros(2)
-            np.divide(weights.sum(), 2 * weights, factors, where=weights > 0)
-            return factors
-        return np.asarray(
-            compute_class_weight(self.class_weight, classes=self.classes_, y=self.classes_)
-        )
 
     def _learn(self, survey: Survey, names: Sequence[str] | None = None) -> Array | None:
         """Take over what is known of samples in chunks; return the factors of the classes."""
@@ -348,22 +351,32 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.classes_ = survey.classes
         if not survey.weights.any():
             raise ValueError(NO_WEIGHT)
-        return None if self.class_weight is None else self._factors(survey.weights)
+        return None if self.class_weight is None else factors_of(self, survey.weights)
 
-    def _fit(self, rows: Rows) -> LogisticRegression:
-        start = self._start(rows.columns)
+    def _fit(self, rows: Rows, clusters: Array | None = None) -> LogisticRegression:
+        settings = settings_of(self)
+        wanted = wanted_of(self, clusters, weighted=rows.weighted and np.isinf(settings.C))
+        start = self._start(rows)
         if hasattr(self, "_past"):
             del self._past
         coordinates = coordinates_of(rows, bool(self.fit_intercept))
-        penalty = np.full(coordinates.size, 1.0 / self.C)
+        penalty = np.full(coordinates.size, 1.0 / settings.C)
         if self.fit_intercept:
             penalty[0] = 0
         objective = Objective(
             rows, coordinates, coordinates.penalty(penalty), np.zeros(coordinates.size)
         )
+        first = coordinates.standard(start)
         with self._overflow_explained(rows):
-            solution = self._solve(objective, coordinates.standard(start), self.solver)
-            why = self._infer(objective, solution)
+            if settings.firth:
+                found = fit_firth(objective, first, self._parameter_names(rows.columns))
+                self._result = found.result
+                solution = Solution(found.theta, np.zeros(0), found.steps, True)
+                why = found.result if isinstance(found.result, str) else ""
+            else:
+                solution = self._solve(objective, first, settings.solver)
+                why = self._infer(objective, solution, settings, wanted)
+        self._has_offset = rows.offset is not None
         self._store(coordinates.raw(solution.theta))
         self.n_iter_ = np.array([solution.iterations], np.int32)
         if why:
@@ -371,19 +384,6 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         elif not solution.converged:
             self._warn(solution)
         return self
-
-    def _read(self, X: Any, y: Any, reset: bool) -> tuple[Array, Any]:
-        # Whether X is finite shows in the first loss: a check of its own would read X once more.
-        return validate_data(  # type: ignore[no-any-return]
-            self,
-            X,
-            y,
-            dtype=FLOATS,
-            accept_sparse=False,
-            y_numeric=False,
-            ensure_all_finite=False,
-            reset=reset,
-        )
 
     def _solve(self, objective: Objective, start: Array, solver: str) -> Solution:
         solution = solve(objective, start, solver, float(self.tol), int(self.max_iter))
@@ -400,10 +400,14 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             names = self._names(rows.columns)
             raise overflow_error(rows, names, type(self).__name__) from None
 
-    def _start(self, columns: int) -> Array:
+    def _start(self, rows: Rows) -> Array:
         """Return the parameters to start from, in the user's coordinates."""
+        columns = rows.columns
         if not self.warm_start or not hasattr(self, "coef_"):
             zeros: Array = np.zeros(columns + bool(self.fit_intercept))
+            if self.fit_intercept and rows.offset is not None:
+                # Offsets of 50 leave no curvature at an intercept of 0.
+                zeros[0] = null_intercept(rows)
             return zeros
         coef = np.asarray(self.coef_, np.float64)
         if coef.shape != (1, columns):
@@ -441,19 +445,22 @@ class LogisticRegression(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return list(self.feature_names_in_)
         return list(self._column_names) or [f"x{i + 1}" for i in range(columns)]
 
-    def _infer(self, objective: Objective, solution: Solution) -> str:
+    def _parameter_names(self, columns: int) -> list[str]:
+        return ["const"] * bool(self.fit_intercept) + self._names(columns)
+
+    def _infer(
+        self, objective: Objective, solution: Solution, settings: Settings, wanted: Wanted
+    ) -> str:
         """Set the result, and return what there is to warn of where there is none."""
-        if np.isfinite(self.C):
+        if np.isfinite(settings.C):
             self._result = (
-                f"a penalty (C={self.C:g}) pulls the coefficients towards 0, so their standard "
+                f"a penalty (C={settings.C:g}) pulls the coefficients towards 0, so their standard "
                 "errors and p-values would mislead; fit with C=np.inf"
             )
             return ""
-        names = self._names(objective.rows.columns)
-        if self.fit_intercept:
-            names.insert(0, "const")
+        names = self._parameter_names(objective.rows.columns)
         try:
-            self._result = infer(objective, solution, names, self.cov_type, float(self.tol))
+            self._result = infer(objective, solution, names, wanted, float(self.tol))
         except InferenceError as error:
             self._result = str(error)
             return str(error) if solution.converged or "separate" in str(error) else ""

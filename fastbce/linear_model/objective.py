@@ -12,6 +12,8 @@ from fastbce._linear_options import Frame, Gram
 from fastbce.linear import linear_backend
 
 from .coordinates import Coordinates, coordinates_of, parts
+from .samples import add
+from .sparse import SparseRows
 
 if TYPE_CHECKING:
     from fastbce._inputs import Array
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
     from .samples import Rows
 
 FLOAT64 = np.dtype(np.float64)
+HESSIAN = Gram("hessian", FLOAT64)
+# Elements of X that are copied beside an offset at a time, 4 MiB.
+OFFSET_ELEMENTS = 1 << 19
 
 Sums = tuple[float, "Array", "Array | None"]
 
@@ -59,15 +64,27 @@ class Objective:
             return direction * self.precision
         return direction @ self.precision
 
-    def sums(self, theta: Array, gram: Gram | None = None, *, weighted: bool = True) -> Sums:
-        """Return the sums of loss, gradient and Gram matrix without penalty."""
+    def sums(self, theta: Array, gram: Gram | None = None, *, plain: bool = False) -> Sums:
+        """Return the sums of loss, gradient and Gram matrix without penalty.
+
+        Of `plain` rows, neither weights nor offsets count.
+        """
         intercept, coef = self.coordinates.split(theta)
         frame, scale = self.coordinates.frame, self.coordinates.scale
-        value, slope, matrix = self.rows.reduce(
-            partial(
-                _sums, coef=coef, intercept=intercept, gram=gram, frame=frame, weighted=weighted
-            )
-        )
+        if isinstance(self.rows, SparseRows) and frame is None:
+            value, slope, matrix = self.rows.sums(coef, intercept, gram, plain=plain)
+        else:
+            given: dict[str, Any] = {
+                "coef": coef,
+                "intercept": intercept,
+                "gram": gram,
+                "frame": frame,
+            }
+            if self.rows.offset is None or plain:
+                function = partial(_sums, plain=plain, **given)
+            else:
+                function = partial(_sums_beside, offset=self.rows.offset, **given)
+            value, slope, matrix = self.rows.reduce(function)
         with np.errstate(all="ignore"):
             slope[1:] /= scale
             if matrix is not None and frame is None:
@@ -78,14 +95,27 @@ class Objective:
             matrix = None if matrix is None else matrix[1:, 1:]
         return value, slope, matrix
 
-    def projected(self, theta: Array, basis: Array, of: str = "hessian") -> Array:
-        """Return the Gram matrix of the samples along directions, the columns of `basis`.
+    def projected(self, theta: Array, basis: Array) -> Array:
+        """Return the Hessian of the samples along directions, the columns of `basis`.
 
         The samples are multiplied by the directions first, so that what cancels in a product does
         so before squares are taken. Plain NumPy: for the few fits that need it.
         """
         return self.rows.reduce(
-            partial(_projected, coordinates=self.coordinates, theta=theta, basis=basis, of=of)
+            partial(
+                _projected,
+                coordinates=self.coordinates,
+                theta=theta,
+                basis=basis,
+                offset=self.rows.offset,
+            )
+        )[0]
+
+    def spread(self, basis: Array) -> Array:
+        """Return the same where all probabilities are 1/2: a quarter of the squares' sums."""
+        zero, coordinates = np.zeros(len(basis)), self.coordinates
+        return self.rows.reduce(
+            partial(_projected, coordinates=coordinates, theta=zero, basis=basis, offset=None)
         )[0]
 
 
@@ -105,13 +135,40 @@ def _sums(
     gram: Gram | None,
     frame: Frame | None,
     *,
-    weighted: bool,
+    plain: bool,
 ) -> Sums:
     """Return what :meth:`Objective.sums` does, of one chunk."""
-    result: Sums = linear_backend().linear(
-        X, y, weight if weighted else None, coef, intercept, FLOAT64, gram, frame
-    )
+    weight = None if plain else weight
+    result: Sums = linear_backend().linear(X, y, weight, coef, intercept, FLOAT64, gram, frame)
     return result
+
+
+def _sums_beside(
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    coef: Array,
+    intercept: float,
+    gram: Gram | None,
+    frame: Frame | None,
+    offset: Array,
+) -> Sums:
+    """Return the same with an offset, of one chunk."""
+    linear = linear_backend().linear
+    # The offset is one more column, with the coefficient 1, of some rows at a time.
+    coef = np.append(coef, 1.0)
+    if frame is not None:
+        frame = Frame(np.append(frame.center, 0.0), np.append(frame.factor, 1.0))
+    found = None
+    for part in parts(X, OFFSET_ELEMENTS):
+        rows = np.empty((len(X[part]), coef.size))
+        rows[:, :-1] = X[part]
+        rows[:, -1] = offset[part]
+        some = None if weight is None else weight[part]
+        value, slope, matrix = linear(rows, y[part], some, coef, intercept, FLOAT64, gram, frame)
+        one: Sums = value, slope[:-1], None if matrix is None else matrix[:-1, :-1].copy()
+        found = one if found is None else add(found, one)
+    return found or (0.0, np.zeros(coef.size), None)
 
 
 @np.errstate(all="ignore")
@@ -122,20 +179,17 @@ def _projected(
     coordinates: Coordinates,
     theta: Array,
     basis: Array,
-    of: str,
+    offset: Array | None,
 ) -> tuple[Array]:
     """Return what :meth:`Objective.projected` does, of one chunk."""
     total = np.zeros((basis.shape[1],) * 2)
     for part in parts(X):
         design = coordinates.design(X[part])
         z = design @ theta
+        if offset is not None:
+            z += offset[part]
         e = np.exp(-np.abs(z))
-        if of == "hessian":
-            factor = e / (1 + e) ** 2
-        else:
-            positive = y[part] > 0
-            # Minus the residual of the label's own side: no difference of two ones.
-            factor = (np.where((z >= 0) == positive, e, 1.0) / (1 + e)) ** 2
+        factor = e / (1 + e) ** 2
         if weight is not None:
             factor *= weight[part]
         along = design @ basis

@@ -53,6 +53,10 @@ class Rows(Protocol):
         """Whether there are weights."""
 
     @property
+    def offset(self) -> Array | None:
+        """What is added to the logits; only of samples in memory, which are one chunk."""
+
+    @property
     def total(self) -> float:
         """Sum of the weights, or the number of samples."""
 
@@ -81,11 +85,12 @@ class Memory:
     X: Array
     y: Array
     weight: Array | None = None
+    offset: Array | None = None
 
     @property
     def n(self) -> int:
         """Number of samples."""
-        return len(self.X)
+        return int(self.X.shape[0])
 
     @property
     def columns(self) -> int:
@@ -134,5 +139,8 @@ class Memory:
     def thinned(self, every: int) -> Memory:
         """Return every so many-th sample; `X` is not copied."""
         step = slice(None, None, every)
-        weight = None if self.weight is None else np.ascontiguousarray(self.weight[step])
-        return Memory(self.X[step], np.ascontiguousarray(self.y[step]), weight)
+        weight, offset = (
+            None if array is None else np.ascontiguousarray(array[step])
+            for array in (self.weight, self.offset)
+        )
+        return Memory(self.X[step], np.ascontiguousarray(self.y[step]), weight, offset)

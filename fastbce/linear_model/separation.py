@@ -63,7 +63,7 @@ def refuse(objective: Objective, peak: Peak, names: Sequence[str], *, doubtful: 
         if direction is not None:
             raise _separation(program, peak, direction, names)
     if len(null) and not unfelt:
-        raise _dependence(objective, null, names)
+        raise dependence(objective, null, names)
     return moves
 
 
@@ -96,7 +96,7 @@ def _moves(objective: Objective, direction: Array) -> bool:
     """
     if not np.all(np.isfinite(direction)):
         return True
-    loss = objective.sums(direction * (2 / MOVING), weighted=False)[0]
+    loss = objective.sums(direction * (2 / MOVING), plain=True)[0]
     return not abs(loss - objective.rows.n * np.log(2)) < 0.3
 
 
@@ -343,7 +343,7 @@ def _sets(every: range, size: int) -> list[tuple[int, ...]]:
     return list(combinations(every, size)) if comb(len(every), size) <= MOST_SETS else []
 
 
-def _dependence(objective: Objective, null: Array, names: Sequence[str]) -> InferenceError:
+def dependence(objective: Objective, null: Array, names: Sequence[str]) -> InferenceError:
     """Return the error that names the columns which others make up; never the intercept."""
     first = int(objective.coordinates.intercept)
     names = names[first:]

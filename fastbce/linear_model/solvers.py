@@ -18,6 +18,8 @@ from .curvature import EPS, Inverse, inverse_of, refined
 from .objective import FLOAT64
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from fastbce._inputs import Array
 
     from .objective import Objective
@@ -87,6 +89,31 @@ class Peak:
         return bool(self.decrement <= ENOUGH)
 
 
+class Steps:
+    """What the steps of a solver told of the Hessian (BFGS)."""
+
+    def __init__(self) -> None:
+        self.pairs: list[tuple[Array, Array, float]] = []
+
+    def learn(self, step: Array, change: Array) -> None:
+        """Take in how the gradient changed over a step."""
+        curvature = float(step @ change)
+        if curvature > 0:
+            self.pairs.append((step, change, curvature))
+
+    def corrected(self, inverse: Callable[[Array], Array], gradient: Array) -> Array:
+        """Return the inverse, corrected by the steps, times the gradient: two-loop recursion."""
+        shares = []
+        rest = gradient.copy()
+        for step, change, curvature in reversed(self.pairs):
+            shares.append(float(step @ rest) / curvature)
+            rest -= shares[-1] * change
+        result = inverse(rest)
+        for (step, change, curvature), share in zip(self.pairs, reversed(shares), strict=True):
+            result += (share - float(change @ result) / curvature) * step
+        return result
+
+
 class _Curvature:
     """The inverse Hessian: one that was evaluated, corrected by the steps since (BFGS)."""
 
@@ -106,25 +133,15 @@ class _Curvature:
             self.inverse = inverse_of(hessian)
         if len(self.inverse.null) and objective.refine:
             self.inverse = refined(objective, theta, hessian)
-        self.pairs: list[tuple[Array, Array, float]] = []
+        self.steps = Steps()
 
     def learn(self, step: Array, change: Array) -> None:
         """Take in how the gradient changed over a step."""
-        curvature = float(step @ change)
-        if curvature > 0:
-            self.pairs.append((step, change, curvature))
+        self.steps.learn(step, change)
 
     def __call__(self, gradient: Array) -> Array:
-        """Return the inverse Hessian times the gradient, by the two-loop recursion."""
-        shares = []
-        rest = gradient.copy()
-        for step, change, curvature in reversed(self.pairs):
-            shares.append(float(step @ rest) / curvature)
-            rest -= shares[-1] * change
-        result = self.inverse(rest)
-        for (step, change, curvature), share in zip(self.pairs, reversed(shares), strict=True):
-            result += (share - float(change @ result) / curvature) * step
-        return result
+        """Return the inverse Hessian times the gradient."""
+        return self.steps.corrected(self.inverse, gradient)
 
 
 def _rounding(value: float, theta: Array) -> float:

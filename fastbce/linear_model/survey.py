@@ -250,6 +250,10 @@ class Chunked:
         return self.survey.header.weighted or self.factors is not None
 
     @property
+    def offset(self) -> None:
+        """Chunks have no offsets."""
+
+    @property
     def total(self) -> float:
         """Sum of the weights, or the number of samples."""
         return float(self._weights().sum())

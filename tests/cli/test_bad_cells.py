@@ -26,7 +26,10 @@ from pyarrow import feather, parquet
 import fastbce
 from fastbce import cli
 from fastbce._columns import inexact
-from fastbce.cli.tables import TableError, design, learn_features, read_table, target_of
+from fastbce.cli.formats import read_table
+from fastbce.cli.reading import Choices, read_columns
+from fastbce.cli.target import target_of
+from fastbce.model_file import TableError, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,10 +55,32 @@ def run(*arguments: Any) -> int:
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
-    error = capsys.readouterr().err
+    error = capsys.readouterr().err.splitlines()[-1]
     assert code == 2
-    assert error.count("\n") == 1
-    return error
+    assert error.startswith("fastbce ")
+    return str(error)
+
+
+def learn_features(table: Any, names: Any, categorical: Any = ()) -> Any:
+    """Return the features that columns become; the first problem is raised."""
+    reading = read_columns(table, [], Choices(names, categorical=categorical))
+    if reading.problems:
+        raise TableError(reading.problems[0])
+    assert not reading.left_out
+    return reading.features
+
+
+def design(table: Any, features: Any) -> tuple[Any, Any]:
+    """Return the matrix of some features, NaN where something is missing, and the whole rows."""
+    parts = []
+    for feature in features:
+        values = encode(table.column(feature.name, fitting=True), feature).values
+        if feature.levels is None:
+            parts.append(np.asarray(values, np.float64))
+        else:
+            parts += [np.where(values < 0, np.nan, values == i) for i in feature.indicated]
+    X = np.column_stack(parts)
+    return X, ~np.isnan(X).any(axis=1)
 
 
 BAD_CELLS = ["?", "12,5", "n/a", "-", "unknown", ".", "<NA>", "#N/A", "\\N", "missing", "Total"]
@@ -79,7 +104,7 @@ def test_a_bad_cell_among_numbers_is_named(
     capsys.readouterr()
     text = refused(capsys, run("predict", model, data))
     assert f"'age' holds text where numbers are expected, in 1 cell: {cell!r} in row 8" in text
-    assert "--" not in text
+    assert "--categorical" not in text
 
 
 def test_the_share_of_numbers_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,7 +145,7 @@ def test_blanks_around_numbers_and_alone(tmp_path: Path) -> None:
 def test_lines_are_named_only_where_rows_are_lines(tmp_path: Path) -> None:
     data = tmp_path / "d.csv"
     frame(age=ages({7: "?"}), town='two\nlines "here"').to_csv(data, index=False)
-    with pytest.raises(TableError, match=r"'\?' in row 8; empty"):
+    with pytest.raises(TableError, match=r"'\?' in row 8; give --na-values='\?' if"):
         learn_features(read_table(data), ["age"])
 
 
@@ -129,24 +154,6 @@ def encoded(encoding: str, **changes: Any) -> bytes:
 
 
 FILES: dict[str, tuple[Callable[[], bytes], str]] = {
-    "latin cell": (
-        lambda: encoded("latin-1", town=["Zug", "Zürich"] * (ROWS // 2)),
-        "column 'town' in row 2 (line 3 of the file) has the byte 0xfc (as Windows-1252 it reads",
-    ),
-    "latin name": (
-        lambda: frame().rename(columns={"town": "größe"}).to_csv(index=False).encode("latin-1"),
-        "is not UTF-8: the name of column 2 has the byte 0xf6",
-    ),
-    "UTF-16": (lambda: encoded("utf-16"), "is UTF-16, not UTF-8; convert it: iconv -f UTF-16"),
-    "UTF-16 BE": (lambda: b"\xfe\xff" + encoded("utf-16-be"), "is UTF-16, not UTF-8"),
-    "UTF-32": (lambda: encoded("utf-32"), "is UTF-32, not UTF-8"),
-    "no mark": (lambda: encoded("utf-16-le"), "it is no text, or UTF-16"),
-    ";": (lambda: frame().to_csv(index=False, sep=";").encode(), "is separated by semicolons"),
-    "decimal comma": (
-        lambda: frame(age=1.5).to_csv(index=False, sep=";", decimal=",").encode(),
-        "is separated by semicolons",
-    ),
-    "tab": (lambda: frame().to_csv(index=False, sep="\t").encode(), "separated by tabs"),
     "twice": (lambda: b"age,age,y\n1,2,0\n2,3,1\n", "columns are called 'age'"),
     "blanks": (lambda: b"age, y\n1, 0\n2, 1\n", "no column 'y'; its columns are age, ' y'"),
 }
@@ -184,7 +191,7 @@ def test_row_names_are_no_variables(
     else:
         getattr(part, f"to_{suffix}")(data)
     assert run("fit", data, "--target", "y", "--out", model) == 0
-    assert "is left out" in capsys.readouterr().out
+    assert "left out (" in capsys.readouterr().err
     names = [feature["name"] for feature in json.loads(model.read_text())["features"]]
     assert names == list((pd.read_csv(data, index_col=0) if suffix == "csv" else part).columns)[:2]
     assert run("predict", model, data) == 0
@@ -267,7 +274,7 @@ def test_views_are_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             pa.table({"age": frame().age, "town": text.cast(kind), "y": label.cast(kind)}), data
         )
         assert run("fit", data, "--target", "y", "--out", tmp_path / "m.json") == 0
-        assert "1 of 200 rows dropped" in capsys.readouterr().out
+        assert "1 of 200 rows dropped" in capsys.readouterr().err
         models.append(json.loads((tmp_path / "m.json").read_text()))
     assert models[0] == models[1] == models[2]
     codes = pa.array([0, 1] * (ROWS // 2))
@@ -383,7 +390,7 @@ def test_an_output_that_cannot_write_a_name(
     towns = [town.replace("Zug", "Zürich") for town in frame().town]
     frame(y=labels, town=towns).to_csv(tmp_path / "d.csv", index=False)
     done = shell("fastbce fit d.csv --target y --out m.json", tmp_path, PYTHONIOENCODING="ascii")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
     assert "town=Z\\xfcrich" in done.stdout
     # Predictions are data, which must not change.
     done = shell("fastbce predict m.json d.csv", tmp_path, PYTHONIOENCODING="ascii")

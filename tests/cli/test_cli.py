@@ -102,6 +102,10 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert all(command.name in text for command in PROGRAM.COMMANDS)
+    for command in PROGRAM.COMMANDS:
+        with pytest.raises(SystemExit):
+            cli.main([command.name, "--help"])
+        assert f"example:\n  fastbce {command.name}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("argv", [[], ["nonsense"], ["info", "extra"], ["demo", "--plot-dir"]])

@@ -6,7 +6,7 @@ import csv
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -18,10 +18,12 @@ import pyarrow as pa
 from pyarrow import feather, parquet
 
 from fastbce import cli
-from fastbce.cli import tables
-from fastbce.cli.model_file import load_model, write_whole
-from fastbce.cli.tables import Feature, TableError, read_table
+from fastbce._writing import write_whole
+from fastbce.cli import formats
+from fastbce.cli.formats import read_table
+from fastbce.cli.memory import available_memory
 from fastbce.linear_model import LogisticRegression
+from fastbce.model_file import Feature, TableError, load
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,12 +66,13 @@ def fit(data: Path, *options: Any) -> int:
 
 
 def refused(capsys: pytest.CaptureFixture[str], code: int) -> str:
-    """Return the one line that a refused command wrote."""
+    """Return the line in which a refused command said why, after its notes."""
     captured = capsys.readouterr()
     assert code == 2
-    assert captured.err.count("\n") == 1
-    assert captured.err.startswith("fastbce ")
-    return captured.err
+    line = captured.err.splitlines()[-1]
+    assert captured.err.endswith("\n")
+    assert line.startswith("fastbce ")
+    return str(line)
 
 
 def left(folder: Path) -> set[str]:
@@ -86,11 +89,11 @@ def test_fit_and_predict(
     for part in ("'yes' is 1", "'no' is 0", "P>|z|", "town=Zug", "log-loss", "AUC", "accuracy"):
         assert part in text
     assert "calibration" in text
-    assert left(plots) == {"roc.png", "calibration.png", "coefficients.png"}
+    assert left(plots) == {"roc.png", "calibration.png", "odds_ratios.png"}
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in plots.iterdir())
 
     model = json.loads(out.read_text())
-    assert model["schema"] == 1
+    assert model["schema"] == 2
     assert model["classes"] == ["no", "yes"]
     assert model["features"][2] == {"name": "town", "levels": ["Bern", "Genf", "Zug"]}
     table = columns()
@@ -99,7 +102,7 @@ def test_fit_and_predict(
     y = np.array(table["bought"]) == "yes"
     direct = LogisticRegression(C=np.inf).fit(X, y)
     np.testing.assert_allclose(model["coef"], direct.coef_[0], rtol=1e-9)
-    np.testing.assert_allclose(model["fit"]["p-values"], direct.result_.pvalues, rtol=1e-6)
+    np.testing.assert_allclose(model["fit"]["p_values"], direct.result_.pvalues, rtol=1e-6)
 
     assert cli.main(["predict", str(out), str(data), "--out", str(tmp_path / "p.csv")]) == 0
     with (tmp_path / "p.csv").open() as file:
@@ -151,7 +154,7 @@ def test_options(
     text = capsys.readouterr().out
     assert "'no' is 1" in text
     assert "no p-values" in text
-    model = load_model(out)
+    model = load(out)
     assert model.classes == ("yes", "no")
     assert [feature.name for feature in model.features] == ["age", "town"]
     assert model.features[0].levels == tuple(map(str, sorted(set(ages))))
@@ -176,10 +179,11 @@ def test_missing_values(
     table["age"][3], table["town"][5], table["bought"][7] = "NA", "", ""
     data = write(**table)
     assert fit(data, "--out", out) == 0
-    assert "3 of 400 rows dropped" in capsys.readouterr().out
+    said = capsys.readouterr().err
+    assert "3 of 400 rows dropped; values are missing: bought 1, age 1, town 1" in said
     assert "row 4" in refused(capsys, fit(data, "--missing", "error"))
     assert cli.main(["predict", str(out), str(data), "--out", str(tmp_path / "p.csv")]) == 0
-    assert "2 of them blank" in capsys.readouterr().out
+    assert "2 of them blank" in capsys.readouterr().err
     lines = (tmp_path / "p.csv").read_text().splitlines()
     assert len(lines) == ROWS + 1
     assert [i for i, line in enumerate(lines) if line == ","] == [4, 6]
@@ -191,15 +195,12 @@ BAD_COLUMNS: list[tuple[dict[str, Any], str]] = [
     ({"bought": ["yes"] * ROWS}, "1 different value"),
     ({"bought": ["a", "b", "c", "d"] * (ROWS // 4)}, "4 different value"),
     ({"bought": [""] * ROWS}, "0 different value"),
-    ({"age": [7] * ROWS}, "'age' is constant (7"),
-    ({"town": ["Zug"] * ROWS}, "'town' is constant ('Zug'"),
-    ({"age": [""] * ROWS}, "'age' has no values"),
     ({"age": ["inf", *range(1, ROWS)]}, "'age' is infinite in row 1"),
-    ({"town": [f"id{i}" for i in range(ROWS)]}, "'town' has 400 different values"),
-    ({"age": ["2024-01-01", "2024-01-02"] * (ROWS // 2)}, "'age' is of type date32"),
     ({"bought": None}, "no column 'bought'; its columns are age, income, town"),
-    ({"twice": columns()["income"]}, "linearly dependent"),
-    ({"same": [v == "yes" for v in columns()["bought"]]}, "Columns that separate: same"),
+    (
+        {"same": [v == "yes" for v in columns()["bought"]]},
+        "by each of these alone: same=0 (180 rows, all 'no')",
+    ),
 ]
 
 
@@ -264,19 +265,19 @@ def test_larger_than_memory(
     write: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data = write()
-    monkeypatch.setattr(tables, "available_memory", lambda: 1_000)
+    monkeypatch.setattr(formats, "available_memory", lambda: 1_000)
     assert "of memory available" in refused(capsys, fit(data))
-    monkeypatch.setattr(tables, "available_memory", lambda: None)
+    monkeypatch.setattr(formats, "available_memory", lambda: None)
 
-    def no_memory(path: Path, names: Any) -> Any:
+    def no_memory(source: Any, names: Any, spelling: Any) -> Any:
         raise MemoryError
 
-    monkeypatch.setitem(tables.READERS, ".csv", no_memory)
+    monkeypatch.setitem(formats.READERS, ".csv", no_memory)
     assert "does not fit into memory" in refused(capsys, fit(data))
 
 
 def test_available_memory_is_said_or_unknown() -> None:
-    available = tables.available_memory()
+    available = available_memory()
     assert available is None or 0 <= available < 2**50
 
 
@@ -300,7 +301,6 @@ def test_arguments_that_do_not_fit_the_data(
         (["--features", "age,bought"], "among --features"),
         (["--categorical", "height"], "--categorical height"),
         (["--positive", "maybe"], "'no' and 'yes'"),
-        (["--test-size", "0.001"], "--test-size"),
         (["--out", tmp_path / "nowhere" / "model.json"], "no such directory"),
         (["--out", tmp_path], "is a directory"),
         (["--plot", tmp_path / "nowhere"], "no such directory"),
@@ -321,7 +321,6 @@ def test_predict_refuses_other_data(
     capsys.readouterr()
     for changes, text in (
         ({"age": None}, "no column 'age'"),
-        ({"town": ["Basel"] * ROWS}, "'Basel', a level"),
         ({"age": ["old"] * ROWS}, "'age' holds text"),
     ):
         data = write("other.csv", **changes)
@@ -343,7 +342,7 @@ def test_bad_models(
         ("", "not a model"),
         ("[1]", "not a model written by"),
         (path.read_text()[:-200], "not a model"),
-        (json.dumps(good | {"schema": 99}), "schema 99"),
+        (json.dumps(good | {"schema": 99}), "schema 99; this version reads schema 1 and 2"),
         (json.dumps(good | {"coef": [1.0]}), "do not match"),
         (json.dumps(good | {"classes": 3}), "damaged"),
         (json.dumps(shorter), "damaged"),
@@ -358,15 +357,15 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("old")
 
-    def half(name: Path) -> None:
-        name.write_text("ne")
+    def half(file: BinaryIO) -> None:
+        file.write(b"ne")
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
         write_whole(path, half)
     assert path.read_text() == "old"
     assert left(tmp_path) == {"out.txt"}
-    write_whole(path, lambda name: name.write_text("new"))
+    write_whole(path, lambda file: file.write(b"new"))
     assert path.read_text() == "new"
     mask = os.umask(0)
     os.umask(mask)

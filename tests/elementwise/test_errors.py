@@ -98,7 +98,7 @@ if np.dtype(np.longdouble) != np.float64:
 @pytest.mark.parametrize("position", [0, 1])
 @pytest.mark.parametrize("bad", BAD_INPUTS)
 def test_inputs_that_are_not_real_numbers(case: Case, position: int, bad: str) -> None:
-    if position and case.kind == "sigmoid":
+    if position >= case.arity:
         return
     value, fragments = BAD_INPUTS[bad]
     arguments: list[Any] = list(arguments_of(case))
@@ -130,7 +130,7 @@ def test_an_input_that_runs_out_of_memory_is_not_a_type_error(error: type[BaseEx
 # --- shapes -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", CASES[1:], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [c for c in CASES if c.arity == 2], ids=lambda case: case.name)
 @pytest.mark.parametrize(
     ("shapes", "fragments"),
     [
@@ -309,8 +309,6 @@ def _out(shape: tuple[int, ...] = (N,), dtype: Any = np.float32, writable: bool 
 BAD_OUTPUTS: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
     "length": (lambda: _out((5,)), ValueError, ["shape (5,)", "shape (6,)"]),
     "axes": (lambda: _out((N, 1)), ValueError, ["shape (6, 1)", "shape (6,)"]),
-    "wider": (lambda: _out(dtype=np.float64), TypeError, ["dtype float64", "dtype float32"]),
-    "narrower": (lambda: _out(dtype=np.float16), TypeError, ["dtype float16", "dtype float32"]),
     "integer": (lambda: _out(dtype=np.int32), TypeError, ["dtype int32", "dtype float32"]),
     "byte order": (lambda: _out(dtype=">f4"), TypeError, ["dtype >f4", "dtype float32"]),
     "read-only": (lambda: _out(writable=False), ValueError, ["read-only", "writable"]),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from cases import BY_NAME, LOSSES, Case
+from cases import BY_NAME, CASES, Case
 from checks import FAMILIES, REDUCTIONS
 from hypothesis import given, seed, settings
 from hypothesis import strategies as st
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DOCUMENTED = (TypeError, ValueError)
 FEW = (BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *FAMILIES)
-ALL = (BY_NAME["sigmoid"], BY_NAME["sigmoid_backward"], *LOSSES)
+ALL = CASES
 SHAPES = ((), (0,), (1,), (17,), (300,), (3, 1), (1, 3), (3, 0), (20, 31), (2, 3, 4))
 FLOATS = ("f2", "f4", "f8", ">f4", ">f8")
 FEW_LABELS = ("?", "f4", "f8")
@@ -161,9 +161,9 @@ def calls(
     """Draw a function, its arguments and its options."""
     case = draw(st.sampled_from(cases))
     shape = draw(st.sampled_from(SHAPES))
-    low, high = (-0.1, 1.1) if case.kind in ("clipped", "sigmoid_backward") else (-30, 30)
+    low, high = (-0.1, 1.1) if case.kind in ("clipped", "sigmoid_backward", "logit") else (-30, 30)
     arguments: list[Any] = [draw(values(shape, FLOATS, low, high))]
-    if case.kind != "sigmoid":
+    if case.arity == 2:
         other = shape if draw(st.integers(0, 9)) else draw(st.sampled_from(SHAPES))
         dtypes = labels if case.is_loss else FLOATS
         arguments.append(

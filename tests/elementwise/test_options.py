@@ -219,11 +219,16 @@ def test_probabilities_are_those_of_all_elements() -> None:
 def test_labels_that_count_are_looked_at_and_others_are_not() -> None:
     z, y = np.zeros(6, np.float32), np.array([0, 1, 255, 1, 0, 255])
     kept = y < 2
-    calls = [{"mask": kept}, {"ignore_index": 255}, {"sample_weight": kept * 1.0}]
+    calls: list[dict[str, Any]] = [
+        {"mask": kept},
+        {"ignore_index": 255},
+        {"sample_weight": kept * 1.0},
+    ]
     for options in calls:
         fastbce.bce_with_logits_loss(z, y, **options)
         fastbce.bce_loss(np.where(kept, z, 3), y, check_labels=True, **options)
-    for options in ({"mask": ~kept}, {"ignore_index": 1}, {"sample_weight": 1.0}):
+    calls = [{"mask": ~kept}, {"ignore_index": 1}, {"sample_weight": 1.0}]
+    for options in calls:
         with pytest.raises(ValueError, match=r"y_true\[2\] is 255"):
             fastbce.bce_with_logits_loss(z, y, **options)
     with pytest.raises(ValueError, match=r"pass ignore_index=-1"):
@@ -236,7 +241,8 @@ def test_ignore_index_of_every_label_dtype(dtype: str, backend: str) -> None:
         return
     y = np.array([0, 1, 1, 0, 1]).astype(dtype)
     z = np.linspace(-1, 1, 5)
-    for label in (0, 1, True, np.int64(1), 1.0):
+    labels: tuple[Any, ...] = (0, 1, True, np.int64(1), 1.0)
+    for label in labels:
         keep = y != label
         wanted = fastbce.bce_with_logits_loss(z[keep], y[keep])
         assert fastbce.bce_with_logits_loss(z, y, ignore_index=label) == pytest.approx(wanted)
@@ -373,7 +379,8 @@ def test_refused(
 @usefixtures
 def test_refused_rules() -> None:
     call = partial(fastbce.bce_loss, [0.5], [1])
-    for rule in ("Zero", None, 3):
+    rules: tuple[Any, ...] = ("Zero", None, 3)
+    for rule in rules:
         with pytest.raises(ValueError, match="unknown gradient"):
             call(gradient=rule)
     with pytest.raises(TypeError):

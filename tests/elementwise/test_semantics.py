@@ -294,7 +294,7 @@ def _calls_of(case: Case, dtype: Any) -> Iterator[Callable[[], Any]]:
     for values in (SPECIAL, FINITE):
         x = _cast(values, dtype)
         if not case.is_loss:
-            grid = np.meshgrid(x, x)[: 2 if case.kind == "sigmoid_backward" else 1]
+            grid = np.meshgrid(x, x)[: case.arity]
             yield partial(case, *grid)
             yield partial(case, *(a[::2].T for a in grid))
             continue

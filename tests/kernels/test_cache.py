@@ -66,7 +66,7 @@ def fresh(first: tuple[Path, str], tmp_path: Path) -> str:
 
 
 def _entries(directory: Path) -> list[Path]:
-    return sorted(directory.rglob("sigmoid.sigmoid_block*.nbc"))
+    return sorted(directory.rglob("elements.sigmoid_block*.nbc"))
 
 
 def _truncate(path: Path) -> None:

@@ -73,6 +73,19 @@ def test_stores(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert "| sigmoid |" in out
 
 
+def test_in_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch", reason="PyTorch is not installed")
+    out = run(monkeypatch, capsys, "in_torch", SIZES=(40_000,), ROUNDS=1, CALLS=2)
+    assert out.count("| 40,000 |") == 2
+
+
+def test_busy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    sizes = {"N": 1_000, "PROCESSES": 1, "ROUNDS": 1, "CALLS": 1}
+    out = run(monkeypatch, capsys, "busy", **sizes)
+    assert out.count("| fastbce |") == 2
+    assert out.count("| NumPy |") == 2
+
+
 @linux_only
 def test_limits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"MEMORY_SIZES": (1_000,), "COST_SIZES": (1_000,)}

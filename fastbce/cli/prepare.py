@@ -1,0 +1,272 @@
+"""From a table to what is fitted: which rows and columns are used, and what becomes of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from fastbce._columns import TableError
+from fastbce._typing import Array
+from fastbce.model_file import Feature, Label, encode
+
+from .memory import release_memory
+from .reading import Choices, read_columns
+from .screen import combination, made_up
+from .tables import Table
+from .target import target_of
+from .usable import Usable
+
+# The largest whole number up to which float32 holds all of them.
+WHOLE_FLOAT32 = 1 << 24
+MOST_LISTED = 30
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be fitted, as the user says it."""
+
+    target: str
+    positive: str | None = None
+    weights: str | None = None
+    choices: Choices = field(default_factory=Choices)
+    missing: str = "drop"
+    strict: bool = False
+    penalised: bool = False
+
+
+@dataclass
+class Data:
+    """What is fitted, and what became of the table."""
+
+    X: Array
+    y: Array
+    weight: Array | None
+    features: list[Feature]
+    classes: tuple[Label, Label]
+    rows: int  # of the table
+    missing: dict[str, int]  # missing cells by column
+    left_out: dict[str, str]  # columns and levels without a coefficient, and why
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the columns of the matrix."""
+        return [name for feature in self.features for name in feature.outputs]
+
+
+def said_of(source: Path, error: TableError) -> str:
+    """Return what an error says of a file, without its name."""
+    return str(error).removeprefix(f"{source}:").removeprefix(str(source)).strip()
+
+
+def fail(source: Path, problems: Sequence[str]) -> None:
+    """Raise one error for all problems, each on a line of its own where there are several."""
+    if len(problems) == 1:
+        raise TableError(f"{source}: {problems[0]}")
+    if problems:
+        lines = "".join(f"\n  {problem}" for problem in problems)
+        raise TableError(f"{source}: {len(problems)} problems{lines}")
+
+
+def prepare(table: Table, request: Request) -> Data:
+    """Return what is fitted.
+
+    Raises
+    ------
+    TableError
+        It names all problems of the table.
+    """
+    source = table.source
+    problems: list[str] = []
+    weight = None
+    try:
+        labels, known, classes = target_of(table, request.target, request.positive)
+    except TableError as error:
+        problems.append(said_of(source, error))
+    try:
+        weight = _weights(table, request.weights)
+    except TableError as error:
+        problems.append(said_of(source, error))
+    used = [name for name in (request.target, request.weights) if name is not None]
+    reading = read_columns(table, used, request.choices)
+    problems += reading.problems
+    if request.strict:
+        problems += [_strictly(name, why) for name, why in reading.left_out.items()]
+    fail(source, problems)
+    if not reading.features:
+        raise _no_column(source, reading.left_out)
+    missing = {request.target: int(np.count_nonzero(~known))}
+    keep = known
+    if weight is not None and request.weights is not None:
+        gone = np.isnan(weight)
+        missing[request.weights] = int(np.count_nonzero(gone))
+        keep &= ~gone
+    values = _encoded(table, reading.features, keep, missing)
+    missing = {name: count for name, count in missing.items() if count}
+    _check_missing(source, keep, missing, request)
+    if weight is not None:
+        keep &= weight > 0
+        weight = weight[keep]
+    y = labels[keep]
+    _check_classes(source, y, missing)
+    usable = Usable(
+        source,
+        reading.features,
+        {name: found if keep.all() else found[keep] for name, found in values.items()},
+        y,
+        weight,
+        classes,
+        reading.left_out,
+    )
+    del values
+    usable.settle(request.choices.pool_rare)
+    if not request.penalised:
+        usable.without_one_class(strict=request.strict)
+        usable.refuse_separation()
+    if not any(feature.levels is None or feature.indicated for feature in usable.features):
+        raise _no_column(source, reading.left_out)
+    rows = len(usable.y)
+    X, features = _independent(
+        _matrix(usable.features, usable.values, rows), usable.features, reading.left_out
+    )
+    release_memory()
+    if request.strict:
+        fail(source, [_strictly(name, why) for name, why in reading.left_out.items()])
+    about = (table.rows, missing, reading.left_out)
+    return Data(X, usable.y, usable.weight, features, classes, *about)
+
+
+def _no_column(source: Path, left_out: dict[str, str]) -> TableError:
+    listed = "; ".join(f"{name!r} {why}" for name, why in left_out.items())
+    return TableError(f"{source}: no column beside the target can be used: {listed}")
+
+
+def _strictly(name: str, why: str) -> str:
+    return f"{name!r} {why}; leave it out with --drop, or do without --strict"
+
+
+def _weights(table: Table, name: str | None) -> Array | None:
+    if name is None:
+        return None
+    column = table.column(name, fitting=True)
+    weight = np.asarray(column.numbers(), np.float64)
+    negative = weight < 0
+    if negative.any():
+        row = int(np.argmax(negative))
+        column.refuse(f"is negative in {column.place(row)}", "weights are from 0 on")
+    return weight
+
+
+def _encoded(
+    table: Table, features: Sequence[Feature], keep: Array, missing: dict[str, int]
+) -> dict[str, Array]:
+    """Return each column in its final type; clear `keep` where one is missing, and count."""
+    values = {}
+    names = {feature.name for feature in features}
+    for name in [name for name in table.columns if name not in names]:
+        del table.columns[name]
+    for feature in features:
+        found = _small(encode(table.column(feature.name, fitting=True), feature).values)
+        # What is encoded is not needed twice.
+        del table.columns[feature.name]
+        release_memory()
+        gone = found < 0 if feature.levels is not None else np.isnan(found)
+        missing[feature.name] = int(np.count_nonzero(gone))
+        keep &= ~gone
+        values[feature.name] = found
+    return values
+
+
+def _small(values: Array) -> Array:
+    """Return numbers as float32 where that holds them exactly; codes stay as they are."""
+    if values.dtype == np.int16:
+        return values
+    with np.errstate(over="ignore"):
+        narrow = values.astype(np.float32)
+    if values.dtype.kind in "iu":
+        exact = np.abs(values).max(initial=0) <= WHOLE_FLOAT32
+    else:
+        exact = bool(np.array_equal(narrow, values, equal_nan=True))
+    return narrow if exact else values.astype(np.float64, copy=False)
+
+
+def missing_text(missing: dict[str, int]) -> str:
+    """Return in which columns values are missing."""
+    if not missing:
+        return ""
+    order = sorted(missing, key=lambda name: -missing[name])
+    shown = ", ".join(f"{name} {missing[name]}" for name in order[:MOST_LISTED])
+    more = f", and {len(order) - MOST_LISTED} more columns" if len(order) > MOST_LISTED else ""
+    return f"; values are missing: {shown}{more}"
+
+
+def _check_missing(source: Path, keep: Array, missing: dict[str, int], request: Request) -> None:
+    dropped = int(np.count_nonzero(~keep))
+    if not dropped:
+        return
+    counts = ", ".join(f"{name} {count}" for name, count in list(missing.items())[:MOST_LISTED])
+    if request.missing == "error" or request.strict:
+        row = int(np.argmin(keep)) + 1
+        raise TableError(
+            f"{source}: values are missing in {dropped} rows, the first is row {row} ({counts})"
+        )
+    if dropped == len(keep):
+        raise TableError(
+            f"{source}: each row has a missing value ({counts}); leave columns out with --drop"
+        )
+
+
+def _check_classes(source: Path, y: Array, missing: dict[str, int]) -> None:
+    if int(y.sum()) in (0, len(y)):
+        counts = ", ".join(
+            f"{name} {missing[name]}" for name in sorted(missing, key=lambda n: -missing[n])[:5]
+        )
+        rows = f"{source}: in the {len(y)} rows that can be used the target has one value"
+        advice = f"; values are missing in {counts}: leave columns out with --drop"
+        raise TableError(rows + (advice if counts else ""))
+
+
+def _matrix(features: Sequence[Feature], values: dict[str, Array], rows: int) -> Array:
+    """Return the matrix in Fortran order; `values` are given up column by column."""
+    width = sum(len(feature.outputs) for feature in features)
+    exact = all(values[f.name].dtype != np.float64 for f in features)
+    X = np.empty((rows, width), np.float32 if exact else np.float64, order="F")
+    place = 0
+    for feature in features:
+        found = values.pop(feature.name)
+        columns = [found] if feature.levels is None else [found == i for i in feature.indicated]
+        for column in columns:
+            X[:, place] = column
+            place += 1
+        # What Arrow has made a column of is given back before the next one takes new pages.
+        del found, columns
+        release_memory()
+    return X
+
+
+def _independent(
+    X: Array, features: list[Feature], left_out: dict[str, str]
+) -> tuple[Array, list[Feature]]:
+    """Return the matrix and features without the columns that those before them make up."""
+    found = made_up(X)
+    if not found:
+        return X, features
+    names = [name for feature in features for name in feature.outputs]
+    for place, factors in found.items():
+        left_out[names[place]] = f"is {combination(factors, names)}"
+    kept = [place for place in range(X.shape[1]) if place not in found]
+    changed, start = [], 0
+    for feature in features:
+        size, levels = len(feature.outputs), feature.levels or ()
+        gone = [i - start for i in found if start <= i < start + size]
+        start += size
+        if size and len(gone) == size:
+            continue
+        without = tuple(levels[feature.indicated[i]] for i in sorted(gone))
+        changed.append(replace(feature, without=without))
+    narrow = np.empty((len(X), len(kept)), X.dtype, order="F")
+    for place, column in enumerate(kept):
+        narrow[:, place] = X[:, column]
+    return narrow, changed

@@ -1,0 +1,447 @@
+"""Metrics of probabilities with scikit-learn's signatures and answers, for two classes.
+
+They take what scikit-learn's functions of these names take, but for what has more than two classes,
+and need no scikit-learn. Labels are read in place where they are 0 and 1 of an integer or bool
+dtype; all others, text included, are compared with their two values first.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ._inputs import as_array, check_flag, check_weight, describe
+from ._typing import Array
+from .functional import bce_loss
+
+__all__ = ["brier_score_loss", "d2_log_loss_score", "log_loss"]
+
+# Elements whose squares are in the second-level cache while they are summed.
+PIECE = 1 << 14
+# As scikit-learn: the name of the probabilities before its version 1.9.
+_EARLIER_NAME = "y_pred is the earlier name of y_proba"
+
+
+class _Samples(NamedTuple):
+    """Samples of two classes, checked."""
+
+    positive: Array
+    """Whether each is of the second class: bool, or integers of 0 and 1."""
+    proba: Array
+    """Probabilities of the second class, or one column a class."""
+    weight: Array | None
+
+
+def log_loss(
+    y_true: ArrayLike,
+    y_proba: ArrayLike | None = None,
+    *,
+    normalize: bool = True,
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    y_pred: ArrayLike | None = None,
+) -> float:
+    """Mean of ``-log(p)`` over the probabilities `p` given to the true classes.
+
+    Each `p` is clipped to ``[eps, 1 - eps]`` with the machine precision of the dtype of `y_proba`.
+
+    Parameters
+    ----------
+    y_true : array_like of shape (n_samples,)
+        Labels of two classes: integers, bool, integral floats or text. An indicator of shape
+        (n_samples, 2) is taken too.
+    y_proba : array_like of shape (n_samples,) or (n_samples, 2)
+        Probabilities of the class that comes last in order, or of both classes in order.
+    normalize : bool, default True
+        Whether to return the mean, by weight where weights are given; else the sum.
+    sample_weight : array_like of shape (n_samples,), optional
+        Finite, non-negative weights, not all of them 0.
+    labels : array_like of shape (2,), optional
+        The two classes, where `y_true` may hold one of them alone.
+    y_pred : array_like, optional
+        The earlier name of `y_proba`.
+
+    Returns
+    -------
+    float
+        The loss, rounded once to float32 for float16 and float32 probabilities without weights.
+
+    Raises
+    ------
+    TypeError
+        If an argument cannot be used for its type.
+    ValueError
+        If shapes do not fit, a probability is not in [0, 1], there are not two classes, or a
+        weight is negative (scikit-learn takes those) or not finite.
+
+    Warns
+    -----
+    UserWarning
+        If the two columns of `y_proba` do not sum to one, or `labels` are not in order.
+
+    Examples
+    --------
+    >>> from fastbce.metrics import log_loss
+    >>> round(log_loss(["spam", "ham", "ham", "spam"], [0.9, 0.1, 0.2, 0.65]), 5)
+    0.21616
+    """
+    check_flag(normalize, "normalize")
+    proba = _probabilities(_one_of(y_proba, y_pred))
+    samples = _two_classes(y_true, proba, sample_weight, labels)
+    total = _log_total(samples)
+    return total / _amount(samples) if normalize else total
+
+
+def brier_score_loss(
+    y_true: ArrayLike,
+    y_proba: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    pos_label: float | str | None = None,
+    labels: ArrayLike | None = None,
+    scale_by_half: bool | str = "auto",
+) -> float:
+    """Mean of ``(p - y)^2``: the squared error of the probabilities.
+
+    Parameters
+    ----------
+    y_true : array_like of shape (n_samples,)
+        Labels of two classes, or of one: integers, bool, integral floats or text.
+    y_proba : array_like of shape (n_samples,) or (n_samples, 2)
+        Probabilities of `pos_label`, or of both classes in order.
+    sample_weight : array_like of shape (n_samples,), optional
+        Finite, non-negative weights, not all of them 0.
+    pos_label : int, float, bool or str, optional
+        The label that `y_proba` of shape (n_samples,) is of. By default 1 where labels are 0 and 1
+        or -1 and 1, else the greater number; text has no default.
+    labels : array_like of shape (2,), optional
+        The two classes, where `y_proba` has two columns and `y_true` may hold one class alone.
+    scale_by_half : bool or "auto", default "auto"
+        False doubles the result: the sum over both classes.
+
+    Returns
+    -------
+    float
+        The score, summed in float64.
+
+    Raises
+    ------
+    TypeError
+        If an argument cannot be used for its type.
+    ValueError
+        If shapes do not fit, a probability is not in [0, 1], there are more than two classes, text
+        comes without `pos_label`, `pos_label` is neither of two classes (scikit-learn then counts
+        no sample as positive), or a weight is negative or not finite.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`log_loss` does.
+    """
+    if not (isinstance(scale_by_half, str) and scale_by_half == "auto"):
+        check_flag(scale_by_half, "scale_by_half")
+    proba = _probabilities(y_proba)
+    if proba.ndim == 1:
+        y = _labels(y_true)
+        _check_length("y_true", y, proba)
+        classes = _classes(y)
+        positive = _equal(y, _positive_label(pos_label, classes, y), classes)
+        samples = _Samples(positive, proba, _weight(sample_weight, proba))
+        total = _square_total(samples.positive, proba, samples.weight)
+    else:
+        samples = _two_classes(y_true, proba, sample_weight, labels)
+        total = _square_total(samples.positive, proba[:, 1], samples.weight)
+        total += _square_total(samples.positive == 0, proba[:, 0], samples.weight)
+        total /= 2
+    score = total / _amount(samples)
+    return score if scale_by_half else 2 * score
+
+
+def d2_log_loss_score(
+    y_true: ArrayLike,
+    y_proba: ArrayLike | None = None,
+    *,
+    sample_weight: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    y_pred: ArrayLike | None = None,
+) -> float:
+    """Share of the log loss that is explained: 1 less :func:`log_loss` over that of the shares.
+
+    A model that gives each sample the shares of the classes gets 0, a perfect one 1.
+
+    Parameters
+    ----------
+    y_true, y_proba, sample_weight, labels, y_pred
+        As for :func:`log_loss`.
+
+    Returns
+    -------
+    float
+        The score; NaN for one sample.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`log_loss` does.
+
+    Warns
+    -----
+    UserWarning
+        As :func:`log_loss` does, and for one sample.
+    """
+    proba = _probabilities(_one_of(y_proba, y_pred))
+    if len(proba) < 2:
+        text = "D^2 score is not well-defined with less than two samples."
+        warnings.warn(text, UserWarning, stacklevel=2)
+        return float("nan")
+    samples = _two_classes(y_true, proba, sample_weight, labels)
+    total = _amount(samples)
+    if samples.weight is None:
+        share = float(np.count_nonzero(samples.positive) / total)
+    else:
+        share = float((samples.weight * samples.positive).sum(dtype=np.float64)) / total
+    eps = np.finfo(np.float64).eps
+    low, high = (np.clip(s, eps, 1 - eps) for s in (1 - share, share))
+    entropy = -(share * np.log(high) + (1 - share) * np.log(low))
+    return float(1 - _log_total(samples) / total / entropy)
+
+
+# --- what was passed -----------------------------------------------------------------------------
+
+
+def _one_of(y_proba: Any, y_pred: Any) -> Any:
+    if y_pred is None and y_proba is None:
+        raise TypeError("y_proba is missing: pass the predicted probabilities")
+    if y_pred is not None and y_proba is not None:
+        raise ValueError(f"{_EARLIER_NAME}: pass one of them")
+    return y_proba if y_pred is None else y_pred
+
+
+def _probabilities(value: Any) -> Array:
+    """Return probabilities as floats of shape (n,) or (n, 2)."""
+    proba = as_array(value, "y_proba")
+    if proba.ndim == 2 and proba.shape[1] == 1:
+        proba = proba[:, 0]
+    if proba.ndim != 1 and (proba.ndim != 2 or proba.shape[1] != 2):
+        more = "; sklearn.metrics takes more than two classes" if proba.ndim == 2 else ""
+        raise ValueError(
+            f"y_proba has shape {proba.shape}: pass probabilities of class 1 of shape (n_samples,) "
+            f"or those of both classes of shape (n_samples, 2){more}"
+        )
+    if not len(proba):
+        raise ValueError(f"y_proba has shape {proba.shape}: there must be at least one sample")
+    if proba.dtype.kind != "f":
+        proba = proba.astype(np.float64)
+    if not (proba.min() >= 0 and proba.max() <= 1):
+        bad = np.argwhere(~((proba >= 0) & (proba <= 1)))[0].tolist()
+        raise ValueError(
+            f"y_proba[{', '.join(map(str, bad))}] is {proba[tuple(bad)]}, but probabilities must "
+            "lie in [0, 1]; of logits take fastbce.sigmoid first"
+        )
+    return proba
+
+
+def _two_classes(y_true: Any, proba: Array, sample_weight: Any, labels: Any) -> _Samples:
+    """Check all that log losses and both columns of probabilities need."""
+    y = _labels(y_true)
+    _check_length("y_true", y, proba)
+    if labels is None:
+        classes = _classes(y)
+        if len(classes) == 1:
+            raise ValueError(
+                f"y_true contains only one label ({_shown(classes[0])}): pass both classes as "
+                "labels=, for example labels=[0, 1]"
+            )
+    else:
+        classes = _declared(labels)
+        _check_declared(y, classes)
+    weight = _weight(sample_weight, proba)
+    if proba.ndim == 2:
+        _warn_of_sums(proba)
+    return _Samples(_equal(y, classes[1], classes), proba, weight)
+
+
+def _labels(value: Any) -> Array:
+    """Return labels of numbers or text as an array of one axis."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError("y_true is a masked array, whose mask would be lost; pass .compressed()")
+    y = np.asarray(value)
+    if y.ndim == 2 and y.shape[1] == 2 and y.dtype.kind in "biuf":
+        if not np.array_equal(y[:, 0], y[:, 1] == 0) or not np.array_equal(y[:, 1] != 0, y[:, 1]):
+            raise ValueError(
+                "y_true has two columns that do not hold one 1 a row: pass one label a sample"
+            )
+        positive: Array = y[:, 1] != 0
+        return positive
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1:
+        got = describe(value)
+        raise ValueError(f"y_true must have shape (n_samples,), one label a sample, got {got}")
+    if y.dtype.kind == "S" or (y.dtype.kind == "O" and len(y) and isinstance(y[0], bytes)):
+        raise TypeError("y_true holds bytes: convert the labels to text with .astype(str)")
+    if y.dtype.kind not in "biufOUT":
+        raise ValueError(f"y_true has dtype {y.dtype}; labels are integers, bool or text")
+    return y
+
+
+def _shown(label: Any) -> str:
+    return repr(label.item() if isinstance(label, np.generic) else label)
+
+
+def _classes(y: Array) -> tuple[Any, ...]:
+    """Return the one or two classes of labels, in order."""
+    if y.dtype.kind in "biu":
+        low, high = y.min(), y.max()
+        if low >= 0 and high <= 1:
+            return (low,) if low == high else (low, high)
+    first = y[0]
+    others = y != first
+    at = int(others.argmax())
+    if not others[at]:
+        found: tuple[Any, ...] = (first,)
+    else:
+        found = (first, y[at])
+        third = others & (y != found[1])
+        if third.any():
+            raise ValueError(
+                f"y_true holds more than two classes: {_shown(found[0])}, {_shown(found[1])} and, "
+                f"in row {third.argmax()}, {_shown(y[third.argmax()])}; sklearn.metrics takes those"
+            )
+    if y.dtype.kind == "f" and not all(float(c).is_integer() for c in found):
+        raise ValueError(
+            f"y_true holds {_shown(found[-1])}: labels are classes; for soft labels take "
+            "fastbce.bce_loss"
+        )
+    if y.dtype.kind == "O" and not all(isinstance(c, str) for c in found):
+        kinds = dict.fromkeys(type(c).__name__ for c in found)
+        # As scikit-learn: what cannot be put in order is a TypeError.
+        raise (TypeError if len(kinds) > 1 else ValueError)(
+            f"y_true has dtype object and holds {' and '.join(kinds)}: convert it, for example "
+            "with .astype(int) or .astype(str)"
+        )
+    return tuple(sorted(found))
+
+
+def _declared(labels: Any) -> tuple[Any, Any]:
+    """Return the two classes that the caller names, in order."""
+    given = np.asarray(labels)
+    classes = sorted({*given.tolist()}) if given.ndim == 1 else []
+    if len(classes) < 2:
+        raise ValueError(f"labels must hold at least two classes, got {labels!r}")
+    if len(classes) > 2:
+        raise ValueError(
+            f"the number of classes in labels is {len(classes)}, but y_proba has those of two; "
+            "sklearn.metrics takes more"
+        )
+    if classes != given.tolist():
+        warnings.warn(
+            f"labels={labels!r} are taken in their order, {classes}: the columns of y_proba must "
+            "be in that order",
+            UserWarning,
+            stacklevel=4,
+        )
+    return classes[0], classes[1]
+
+
+def _check_declared(y: Array, classes: tuple[Any, Any]) -> None:
+    if y.dtype.kind in "biu" and classes == (0, 1) and y.min() >= 0 and y.max() <= 1:
+        return
+    known = (y == classes[0]) | (y == classes[1])
+    if not np.all(known):
+        row = int(np.argmin(known)) if np.ndim(known) else 0
+        raise ValueError(
+            f"y_true[{row}] is {_shown(y[row])}, which is not among labels={[*classes]}"
+        )
+
+
+def _equal(y: Array, label: Any, classes: tuple[Any, ...]) -> Array:
+    """Return which labels are this one: labels of 0 and 1 say so themselves."""
+    if y.dtype.kind in "biu" and label == 1 and set(classes) <= {0, 1}:
+        return y
+    return np.asarray(y == label)
+
+
+def _positive_label(pos_label: Any, classes: tuple[Any, ...], y: Array) -> Any:
+    if pos_label is None:
+        if y.dtype.kind in "OUT":
+            raise ValueError(
+                f"y_true holds {' and '.join(map(_shown, classes))}, and pos_label is not "
+                "specified: pass as pos_label= the label that y_proba are the probabilities of"
+            )
+        return 1 if set(classes) <= {0, 1} or set(classes) <= {-1, 1} else classes[-1]
+    if len(classes) == 2 and pos_label not in classes:
+        found = " and ".join(map(_shown, classes))
+        raise ValueError(f"pos_label={pos_label!r} is not among the labels, {found}")
+    return pos_label
+
+
+def _weight(sample_weight: Any, proba: Array) -> Array | None:
+    if sample_weight is None:
+        return None
+    weight = as_array(sample_weight, "sample_weight")
+    if weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}: pass one weight a sample, {(len(proba),)}"
+        )
+    _check_length("sample_weight", weight, proba)
+    check_weight(weight, weight.shape)
+    if not weight.any():
+        raise ValueError("sample_weight must hold at least one number other than 0")
+    return weight
+
+
+def _check_length(name: str, array: Array, proba: Array) -> None:
+    if len(array) != len(proba):
+        raise ValueError(f"{name} has {len(array)} samples, but y_proba has {len(proba)}")
+
+
+def _warn_of_sums(proba: Array) -> None:
+    error = np.abs(proba[:, 0] + proba[:, 1] - 1)
+    if not error.max() <= np.sqrt(np.finfo(proba.dtype).eps):
+        row = int(error.argmax())
+        warnings.warn(
+            "The y_prob values do not sum to one. Make sure to pass probabilities: row "
+            f"{row} holds {proba[row].tolist()}",
+            UserWarning,
+            stacklevel=4,
+        )
+
+
+# --- sums ----------------------------------------------------------------------------------------
+
+
+def _amount(samples: _Samples) -> float:
+    """Return the number of the samples, or their weight."""
+    if samples.weight is None:
+        return float(len(samples.proba))
+    return float(samples.weight.sum(dtype=np.float64))
+
+
+def _log_total(samples: _Samples) -> float:
+    positive, proba, weight = samples
+    eps = float(np.finfo(proba.dtype).eps)
+    if proba.ndim == 2:
+        # 1 less the other column would lose the digits of a tiny probability.
+        proba, positive = np.where(positive, proba[:, 1], proba[:, 0]), np.ones(len(proba), bool)
+    if weight is not None:
+        # Weights of any size, and their sum, which float32 may not hold.
+        proba = proba.astype(np.float64)
+    elif proba.dtype.itemsize == 2:
+        proba = proba.astype(np.float32)
+    return float(bce_loss(proba, positive, sample_weight=weight, eps=eps, reduction="sum"))
+
+
+def _square_total(positive: Array, proba: Array, weight: Array | None) -> float:
+    total = 0.0
+    for s in range(0, len(proba), PIECE):
+        part = slice(s, s + PIECE)
+        error = np.subtract(proba[part], positive[part], dtype=np.float64)
+        error *= error
+        if weight is not None:
+            error *= weight[part]
+        total += float(error.sum())
+    return total
