@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import pkgutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -28,10 +27,6 @@ extensions = [
     "sphinx.ext.autosummary",
 ]
 exclude_patterns = ["_build"]
-# Pages of optional parts are in the table of contents by a pattern, where they exist.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: "toctree glob pattern" not in str(record.msg)
-)
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["dollarmath"]
