@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -91,6 +92,14 @@ def _block_math(self: Any, node: Any) -> None:
     raise SkipNode
 
 
+def _is_routing(
+    app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out scikit-learn's metadata routing, whose documentation refers to its own site."""
+    return re.fullmatch(r"set_\w+_request|get_metadata_routing", name) is not None or None
+
+
 def setup(app: Sphinx) -> None:
     """Write formulas as MathML, which browsers draw themselves: no script from another server."""
+    app.connect("autodoc-skip-member", _is_routing)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))
