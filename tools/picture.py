@@ -46,7 +46,7 @@ def ratios(result: dict[str, Any], operation: str) -> dict[str, list[tuple[int, 
 def draw(result: dict[str, Any], theme: str, path: Path) -> None:
     """Write the picture: one panel for each operation, one line for each of the others."""
     paper, ink = THEMES[theme]
-    style = {
+    style: Any = {
         "svg.fonttype": "none",  # text stays text
         "svg.hashsalt": "fastbce",  # the same file each time
         "font.family": "sans-serif",

@@ -98,7 +98,7 @@ def test_focal_values(rng: np.random.Generator) -> None:
     z, y = rng.normal(size=100) * 3, rng.integers(0, 2, 100).astype(np.float64)
     w = rng.normal(size=100)  # scikit-learn takes negative weights
     focal = pickle.loads(pickle.dumps(FocalLoss(alpha=0.4, gamma=1.5, min_hessian=0.0)))
-    options = {"alpha": 0.4, "gamma": 1.5, "reduction": "none"}
+    options: dict[str, Any] = {"alpha": 0.4, "gamma": 1.5, "reduction": "none"}
     expected, slope, curvature = fastbce.focal_loss_gradient_hessian(z, y, **options)
     assert (curvature < 0).any()
     for out, wanted in (
