@@ -196,6 +196,7 @@ def killer(flag: Path, after: int) -> Any:
     return chunk
 
 
+@pytest.mark.ci
 def test_a_worker_killed_while_it_computes(client: Any, tmp_path: Path) -> None:
     expected = LogisticRegression(**EXACT).fit(*arrays(6))
     # Each pass makes 12 chunks: this is in the third.
@@ -206,6 +207,7 @@ def test_a_worker_killed_while_it_computes(client: Any, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.result_.bse, expected.result_.bse)
 
 
+@pytest.mark.ci
 def test_a_worker_killed_with_the_data_it_held(
     client: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
