@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import importlib
-import logging
 import pkgutil
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,6 @@ extensions = [
     "sphinx.ext.autosummary",
 ]
 exclude_patterns = ["_build"]
-# Pages of optional parts are in the table of contents by a pattern, where they exist.
-logging.getLogger("sphinx.sphinx.directives.other").addFilter(
-    lambda record: "toctree glob pattern" not in str(record.msg)
-)
 templates_path = ["_templates"]
 
 myst_enable_extensions = ["dollarmath"]
@@ -96,6 +92,14 @@ def _block_math(self: Any, node: Any) -> None:
     raise SkipNode
 
 
+def _is_routing(
+    app: Sphinx, what: str, name: str, member: Any, skip: bool, options: Any
+) -> bool | None:
+    """Leave out scikit-learn's metadata routing, whose documentation refers to its own site."""
+    return re.fullmatch(r"set_\w+_request|get_metadata_routing", name) is not None or None
+
+
 def setup(app: Sphinx) -> None:
     """Write formulas as MathML, which browsers draw themselves: no script from another server."""
+    app.connect("autodoc-skip-member", _is_routing)
     app.add_html_math_renderer("mathml", (_inline_math, None), (_block_math, None))

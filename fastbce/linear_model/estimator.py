@@ -90,7 +90,7 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
     ----------
     classes_ : ndarray of shape (2,)
         The class labels; the second one is modelled.
-    coef_ : ndarray of shape (1, n_features_in_)
+    coef_ : ndarray of shape (1, d)
         Coefficients, float64 whatever `X` is: rounded to float32, those of a column 10^5 standard
         deviations from 0 would move logits by 6e-3.
     intercept_ : ndarray of shape (1,)
