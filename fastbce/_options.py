@@ -137,12 +137,13 @@ def _checked_pos_weight(pos_weight: Any, shape: tuple[int, ...], dtype: np.dtype
             f"has shape {shape[-1:]}, one number for each place of the last axis. For others and "
             "labels of 0 and 1 pass sample_weight=np.where(y_true == 1, pos_weight, 1)"
         )
+    given = numbers(array, np.float64)
     with np.errstate(all="ignore"):
-        array = numbers(array, dtype).reshape(-1)
+        array = given.astype(dtype).reshape(-1)
     if array.size and not (np.min(array) >= 0 and np.max(array) < np.inf):
         raise ValueError(
             "pos_weight must be finite and not negative, got values in "
-            f"[{np.min(array)}, {np.max(array)}]"
+            f"[{np.min(given)}, {np.max(given)}]"
         )
     return array
 

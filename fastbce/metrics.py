@@ -200,10 +200,10 @@ def d2_log_loss_score(
     samples = _two_classes(y_true, proba, sample_weight, labels)
     total = _amount(samples)
     if samples.weight is None:
-        share = float(np.count_nonzero(samples.positive) / total)
+        share = float(np.count_nonzero(samples.positive)) / total
     else:
         share = float((samples.weight * samples.positive).sum(dtype=np.float64)) / total
-    eps = np.finfo(np.float64).eps
+    eps = float(np.finfo(np.float64).eps)
     low, high = (np.clip(s, eps, 1 - eps) for s in (1 - share, share))
     entropy = -(share * np.log(high) + (1 - share) * np.log(low))
     return float(1 - _log_total(samples) / total / entropy)
@@ -274,8 +274,8 @@ def _labels(value: Any) -> Array:
             raise ValueError(
                 "y_true has two columns that do not hold one 1 a row: pass one label a sample"
             )
-        positive: Array = y[:, 1] != 0
-        return positive
+        second: Array = y[:, 1] != 0
+        return second
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1:

@@ -105,7 +105,7 @@ def bce_gradient(p: Any, y: Any, eps: Any = 1e-7) -> Any:
     """Return the derivative of :func:`bce` with respect to `c`: ``(c - y) / (c (1 - c))``."""
     c = _clipped(_number(p), eps)
     t = like(c, y)
-    return numerator_point(c, t, like(c, 1) - t, None) / denominator_point(c, None)
+    return numerator_point(c, t, like(c, 1) - t, None, None) / denominator_point(c, None)
 
 
 @point
@@ -113,7 +113,7 @@ def bce_with_logits(z: Any, y: Any) -> Any:
     """Return ``max(z, 0) - z y + log(1 + exp(-|z|))``; at most 2.1 ULP off."""
     x = _number(z)
     t = like(x, y)
-    return wrong_side_point(x, t, like(x, 1) - t) + log1p_exp_point(x)
+    return wrong_side_point(x, x >= 0, t, like(x, 1) - t) + log1p_exp_point(x)
 
 
 @point
@@ -125,7 +125,7 @@ def bce_with_logits_gradient(z: Any, y: Any) -> Any:
     x = _number(z)
     t = like(x, y)
     e, _ = exp_point(-abs(x))
-    right, left, _ = shares_point(x, e, like(x, 1) + e)
+    right, left, _ = shares_point(x >= 0, e, like(x, 1) + e)
     return fma(-t, left, (like(x, 1) - t) * right)
 
 
@@ -134,5 +134,5 @@ def bce_with_logits_hessian(z: Any) -> Any:
     """Return the second derivative, ``sigmoid(z) (1 - sigmoid(z))``; at most 2.5 ULP off."""
     x = _number(z)
     e, _ = exp_point(-abs(x))
-    _, _, small = shares_point(x, e, like(x, 1) + e)
+    _, _, small = shares_point(x >= 0, e, like(x, 1) + e)
     return fma(-small, small, small)

@@ -83,6 +83,14 @@ def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)
 
 
+@pytest.fixture
+def any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let PyTorch's tensors of any size go our way."""
+    from fastbce.interop.torch import _ways
+
+    monkeypatch.setattr(_ways, "LEAST", 0)
+
+
 @pytest.fixture(scope="session")
 def python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a script in a fresh interpreter; by default it must succeed."""

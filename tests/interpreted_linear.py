@@ -36,6 +36,17 @@ def add_of(width: int) -> Any:
     return add
 
 
+def tile_step(rows: Array, i: int, factors: Array, j: int, tile: list[Array]) -> list[Array]:
+    vector = rows[i : i + tile[0].size]
+    return [total + vector * factors[j + column] for column, total in enumerate(tile)]
+
+
+def tile_add(matrix: Array, place: int, stride: int, tile: list[Array]) -> None:
+    for column, total in enumerate(tile):
+        start = place + column * stride
+        matrix[start : start + total.size] += total
+
+
 def stand_in() -> None:
     """Replace the instructions before the kernels import them."""
     replacements: dict[str, Any] = {
@@ -44,6 +55,9 @@ def stand_in() -> None:
         "splat": lambda value: np.full(lanes_of(type(value)), value, type(value)),
         "minus": lambda a, b: a - b,
         "vector_fma": lambda a, b, c: a * b + c,
+        "tile_zero": lambda one: [np.zeros(lanes_of(type(one)), type(one))] * _vectors.TILE_COLUMNS,
+        "tile_step": tile_step,
+        "tile_add": tile_add,
         "sums": lambda *vectors: tuple(vector.sum() for vector in vectors),
     }
     for name, function in replacements.items():

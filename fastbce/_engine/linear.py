@@ -8,7 +8,7 @@ import numpy as np
 
 from fastbce._kernels import linear as k
 from fastbce._kernels.results import APART
-from fastbce._kernels.vectors import BYTES
+from fastbce._kernels.vectors import BYTES, TILE_COLUMNS
 from fastbce._linear_options import Frame, Gram
 from fastbce._threads import get_num_threads
 from fastbce._typing import Array
@@ -27,6 +27,9 @@ MIN_ROWS, MAX_ROWS = 16, 1024
 # Where the Gram matrix is wanted too, a block has fewer rows: copies of it stay in the first-level
 # cache (500,000 x 128 float32 on one thread: 90 ms instead of 125).
 GRAM_ROWS = 64
+# Where they are wide, more rows for each addition to the matrix, which the second-level cache does
+# not hold.
+WIDE_GRAM, WIDE_GRAM_ROWS = 256, 128
 # Columns of a Fortran-ordered X are read in runs of at least so many rows: a page.
 MIN_COLUMN_RUN = 1024
 # Sums of spans that are kept until the end, in float64 elements: 1 MiB.
@@ -136,11 +139,22 @@ def _memory(X: Array) -> Memory | None:
 
 def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None, gram: bool) -> int:
     if gram and by_column is None:
-        return GRAM_ROWS
+        return GRAM_ROWS if columns < WIDE_GRAM else WIDE_GRAM_ROWS
     rows = BLOCK_BYTES // (max(columns, 1) * itemsize)
     if by_column is not None:
         rows = max(rows, MIN_COLUMN_RUN)
     return max(MIN_ROWS, min(rows, MAX_ROWS if by_column is None else 2 * MAX_ROWS)) // 16 * 16
+
+
+def _assembled(found: Array, columns: int) -> Array:
+    """Return the Gram matrix of the rows after a 1, from what :func:`linear_pass` added up."""
+    matrix = np.empty((columns + 1, columns + 1))
+    matrix[0, 0] = found[0, 0]
+    matrix[0, 1:] = found[1, :columns]
+    upper = np.triu(found[2 : columns + 2, :columns])
+    matrix[1:, 1:] = upper + np.triu(upper, 1).T
+    matrix[1:, 0] = matrix[0, 1:]
+    return matrix
 
 
 def _run(
@@ -162,18 +176,20 @@ def _run(
     grams, gram_span, stride = None, 1, 0
     unit = span
     if gram is not None:
-        lanes = 2 * BYTES // gram.dtype.itemsize
-        stride = -(-(columns + 1) // lanes) * lanes
+        lanes = BYTES // gram.dtype.itemsize
+        # Rows an even number of lines apart would share few sets of the cache.
+        stride = (-(-columns // lanes) | 1) * lanes
         most = max(LEAST_GRAMS, min(MAX_GRAMS, MAX_GRAM_ELEMENTS // (columns + 1) ** 2))
         unit = gram_span = span * -(-len(totals) // most)
-        grams = np.zeros((-(-n // gram_span), -(-(columns + 1) // 4) * 4 * stride))
+        height = 2 + -(-columns // TILE_COLUMNS) * TILE_COLUMNS
+        grams = np.zeros((-(-n // gram_span), height * stride))
 
     most = min(get_num_threads(), -(-n // unit))
     threads = threads_for(n * (columns + 8), MIN_PER_THREAD, most)
     slots = crew(threads)
     work = np.empty((threads, 4, rows + APART), coef.dtype)
-    lanes_of_sums = np.empty((threads, 2, rows + APART))
-    packed = None if gram is None else np.zeros((threads, 2, rows * stride), gram.dtype)
+    lanes_of_sums = np.empty((threads, 3, rows + APART))
+    packed = None if gram is None else np.zeros((threads, 2, (rows + 1) * stride), gram.dtype)
     grain = unit * max(1, n // (unit * 8 * threads))
     piece = max(PIECE * threads // (max(columns, 1) * grain), 1) * grain
     for start in range(0, n, piece):
@@ -206,7 +222,5 @@ def _run(
     sums = totals.cumsum(axis=0)[-1]
     matrix = None
     if grams is not None:
-        square = grams.cumsum(axis=0)[-1].reshape(-1, stride)[: columns + 1, : columns + 1]
-        upper = np.triu(square)
-        matrix = upper + np.triu(square, 1).T
+        matrix = _assembled(grams.cumsum(axis=0)[-1].reshape(-1, stride), columns)
     return float(sums[0]), sums[1:], matrix

@@ -21,7 +21,19 @@ from .exp_log import fma, like
 from .logits import logits_block
 from .reductions import add_block, tree_sum
 from .results import APART
-from .vectors import WIDTHS, add, load, minus, splat, sums, vector_fma
+from .vectors import (
+    TILE_COLUMNS,
+    WIDTHS,
+    add,
+    load,
+    minus,
+    splat,
+    sums,
+    tile_add,
+    tile_step,
+    tile_zero,
+    vector_fma,
+)
 
 # How an element of `X` is moved before it is used: not at all, by the center of its place along the
 # vector (a row of `X`, whose elements lie along it), or by one number for the whole vector (a
@@ -151,8 +163,6 @@ def _combine_of(shift: str) -> Any:
 # times a factor each, added to `out`; both after the shift.
 dots, dots_along, dots_whole = (_dots_of(shift) for shift in SHIFTS)
 combine, combine_along, combine_whole = (_combine_of(shift) for shift in SHIFTS)
-load16, load8 = load[16], load[8]
-add16, add8 = add[16], add[8]
 
 
 @block
@@ -251,15 +261,14 @@ def column_gradient_block(x: Any, lead: Any, frame: Any, r: Any, gradient: Any) 
 
 @block
 def pack_rows_block(x: Any, lead: Any, frame: Any, columns: Any, count: Any, rows: Any) -> None:
-    """Copy `count` rows, after a 1 for the intercept, to `rows`.
+    """Copy `count` rows to `rows`.
 
     That has a stride of whole vectors; the elements behind a row are 0 and stay so. With a frame
     (centers and factors) the elements are moved and scaled before they are rounded to its type.
     """
     stride = rows.size // count
     for i in range(count):
-        rows[i * stride] = 1
-        target = rows[i * stride + 1 : i * stride + 1 + columns]
+        target = rows[i * stride : i * stride + columns]
         source = x[i * lead : i * lead + columns]
         if frame is None:
             for j in range(target.size):
@@ -274,66 +283,49 @@ def pack_rows_block(x: Any, lead: Any, frame: Any, columns: Any, count: Any, row
 def pack_columns_block(x: Any, lead: Any, frame: Any, columns: Any, count: Any, rows: Any) -> None:
     """Do the same for `X` by columns."""
     stride = rows.size // count
-    for i in range(count):
-        rows[i * stride] = 1
     for j in range(columns):
         source = x[j * lead : j * lead + count]
         if frame is None:
             for i in range(source.size):
-                rows[i * stride + 1 + j] = source[i]
+                rows[i * stride + j] = source[i]
         else:
             center, factor = frame[0, j], frame[1, j]
             for i in range(source.size):
-                rows[i * stride + 1 + j] = (source[i] - center) * factor
+                rows[i * stride + j] = (source[i] - center) * factor
 
 
 @block
-def scale_block(rows: Any, q: Any, scaled: Any) -> None:
-    """Write each row times its factor."""
+def scale_block(rows: Any, q: Any, scaled: Any, total: Any) -> None:
+    """Write each row times its factor, and the sums of these rows to `total`."""
     stride = rows.size // q.size
+    total[:] = 0
     for i in range(q.size):
         target, source = scaled[i * stride : (i + 1) * stride], rows[i * stride : (i + 1) * stride]
         factor = like(source[0], q[i])
         for j in range(target.size):
-            target[j] = factor * source[j]
+            value = factor * source[j]
+            target[j] = value
+            total[j] += value
 
 
 @block
-def gram_block(rows: Any, scaled: Any, count: Any, gram: Any) -> None:
+def gram_block(rows: Any, scaled: Any, count: Any, columns: Any, gram: Any) -> None:
     """Add the products of the columns of `scaled` and `rows` to `gram`, upper triangle at least.
 
-    Tiles of 4 columns by two vectors: 8 multiply-adds for 6 elements read. The rows' stride is an
-    even number of vectors, and so is that of `gram`, which has whole tiles.
+    Rows have a stride of whole vectors, as in `gram`, which has whole tiles.
+
+    A strip of the rows, one vector wide, stays in the first-level cache for all tiles above and on
+    the diagonal.
     """
-    one, zero = like(rows[0], 1), splat(like(rows[0], 0))
-    lanes = 16 if isinstance(one, np.float32) else 8
+    one = like(rows[0], 1)
+    width = 16 if isinstance(one, np.float32) else 8
     stride = rows.size // count
-    for j in range(0, gram.size // stride, 4):
-        for k in range(j // (2 * lanes) * (2 * lanes), stride, 2 * lanes):
-            a, b, c, d, e, f, g, h = zero, zero, zero, zero, zero, zero, zero, zero
+    for k in range(0, columns, width):
+        for j in range(0, min(k + width, columns), TILE_COLUMNS):
+            tile = tile_zero(one)
             for i in range(0, count * stride, stride):
-                if isinstance(one, np.float32):
-                    left, right = load16(rows, i + k, one), load16(rows, i + k + lanes, one)
-                else:
-                    left, right = load8(rows, i + k, one), load8(rows, i + k + lanes, one)
-                factor = splat(scaled[i + j])
-                a, b = vector_fma(left, factor, a), vector_fma(right, factor, b)
-                factor = splat(scaled[i + j + 1])
-                c, d = vector_fma(left, factor, c), vector_fma(right, factor, d)
-                factor = splat(scaled[i + j + 2])
-                e, f = vector_fma(left, factor, e), vector_fma(right, factor, f)
-                factor = splat(scaled[i + j + 3])
-                g, h = vector_fma(left, factor, g), vector_fma(right, factor, h)
-            place = j * stride + k
-            tile = ((a, b), (c, d), (e, f), (g, h))
-            for pair in tile:
-                if isinstance(one, np.float32):
-                    add16(gram, place, pair[0])
-                    add16(gram, place + lanes, pair[1])
-                else:
-                    add8(gram, place, pair[0])
-                    add8(gram, place + lanes, pair[1])
-                place += stride
+                tile = tile_step(rows, i + k, scaled, i + j, tile)
+            tile_add(gram, j * stride + k, stride, tile)
 
 
 # --- the pass ------------------------------------------------------------------------------------
@@ -372,7 +364,8 @@ def linear_pass(
 
     They are the loss, the residuals' sum and the gradient. Where `gram` is an array, the Gram
     matrix of the rows weighted with the Hessian (with `meat`, with their squared residuals) is
-    added to its part for each `gram_span` rows. With a frame, whose rows are centers and factors,
+    added to its part for each `gram_span` rows: a row that begins with the sum of the weights, one
+    of the sums of weighted rows, and the matrix. With a frame, whose rows are centers and factors,
     the centers are taken off the elements of `X` everywhere, and the factors scale the Gram matrix.
     `work`, `lanes` and `packed` are scratch space.
     """
@@ -383,8 +376,10 @@ def linear_pass(
         into[:] = 0.0
         gradient = into[2 : 2 + coef.size]
         losses, residuals = lanes[index, 0, :step], lanes[index, 1, :step]
+        curvatures = lanes[index, 2, :step]
         losses[:] = 0.0
         residuals[:] = 0.0
+        curvatures[:] = 0.0
         end = min(s + span, y.size)
         for start in range(s, end, step):
             stop = min(start + step, end)
@@ -418,14 +413,21 @@ def linear_pass(
                         square_block(q, None)
                     else:
                         square_block(q, w[start:stop])
-                stride = packed.shape[2] // step
+                add_block(q, curvatures)
+                stride = packed.shape[2] // (step + 1)
                 plain, scaled = packed[index, 0, : m * stride], packed[index, 1, : m * stride]
+                total = packed[index, 1, step * stride :]
                 if by_column is None:
                     pack_rows_block(rows, lead, frame, coef.size, m, plain)
                 else:
                     pack_columns_block(rows, lead, frame, coef.size, m, plain)
-                scale_block(plain, q, scaled)
-                gram_block(plain, scaled, m, gram[(first + start) // gram_span])
+                scale_block(plain, q, scaled, total)
+                matrix = gram[(first + start) // gram_span]
+                for j in range(stride):
+                    matrix[stride + j] += np.float64(total[j])
+                gram_block(plain, scaled, m, coef.size, matrix[2 * stride :])
+        if gram is not None:
+            gram[(first + s) // gram_span, 0] += tree_sum(curvatures)
         into[0] = tree_sum(losses)
         into[1] = tree_sum(residuals)
 

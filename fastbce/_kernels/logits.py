@@ -33,24 +33,24 @@ from .sigmoid import sigmoid_of_exp_point
 
 
 @point
-def wrong_side_point(z: Any, a: Any, b: Any) -> Any:
+def wrong_side_point(z: Any, positive: Any, a: Any, b: Any) -> Any:
     """Return max(z, 0) b - min(z, 0) a: |z| times what the label weighs on the wrong side.
 
     Nothing cancels, and a right label at an infinite logit costs 0 instead of inf - inf.
     """
-    wrong = b if z >= 0 else a
+    wrong = b if positive else a
     return like(z, 0) if wrong == 0 else abs(z) * wrong
 
 
 @point
-def shares_point(x: Any, e: Any, d: Any) -> Any:
+def shares_point(positive: Any, e: Any, d: Any) -> Any:
     """Return the sigmoid of x, that of -x and the smaller one; `e` is exp(-|x|) and `d` 1 + e.
 
     As in :func:`fastbce._kernels.sigmoid.sigmoid_point`: e / (1 + e) alone is 1 ULP worse.
     """
     q = e / d
-    small, large = fma(-e, q, e), like(x, 1) - q
-    right, left = (large, small) if x >= 0 else (small, large)
+    small, large = fma(-e, q, e), like(e, 1) - q
+    right, left = (large, small) if positive else (small, large)
     return right, left, small
 
 
@@ -89,16 +89,18 @@ def logits_block(
         a, b = only_point(kept, a), only_point(kept, b)
         whole, e_low = exp_point(-abs(x))
         e = only_point(kept, whole)
+        positive = x >= 0
         d = one + e
         d_low = e - (d - one)
         if loss is not None:
-            value = wrong_side_point(x, a, b) + both_sides_point(log_point(d, d_low), a, b, pos)
+            value = both_sides_point(log_point(d, d_low), a, b, pos)
+            value = wrong_side_point(x, positive, a, b) + value
             if focus is not None:
                 factor, _ = focus_point(x, a, b, e, log_point(d, d_low), focus)
                 value = focal_loss_point(value, only_point(kept, factor))
             losses[i] = value if w is None else value * like(x, w[i])
         if linear is not None:
-            linear[i] = fma(wrong_side_point(x, a, b), like(x, 1 / TERMS), linear[i])
+            linear[i] = fma(wrong_side_point(x, positive, a, b), like(x, 1 / TERMS), linear[i])
             products[i] = fma(e, one + products[i], products[i])
         if prob is not None:
             shares[i] = sigmoid_of_exp_point(x, whole, e_low)
@@ -106,14 +108,15 @@ def logits_block(
             weight = like(x, scale)
             if w is not None:
                 weight *= like(x, w[i])
-            right, left, small = shares_point(x, e, d)
+            right, left, small = shares_point(positive, e, d)
             slope = fma(-a, left, b * right)
             curvature = both_sides_point(fma(-small, small, small), a, b, pos)
             if focus is not None:
                 log_d = log_point(d, d_low)
                 factor, ratio = focus_point(x, a, b, e, log_d, focus)
                 # The ratio is 0 before the loss is infinite.
-                pull = like(x, 0) if ratio == 0 else (wrong_side_point(x, a, b) + log_d) * ratio
+                plain = wrong_side_point(x, positive, a, b) + log_d
+                pull = like(x, 0) if ratio == 0 else plain * ratio
                 weight *= only_point(kept, factor)
                 if hess is not None:
                     curvature = focal_curvature_point(

@@ -243,7 +243,10 @@ def _count_of_losses(result: dict[str, Any]) -> str:
         f"{sum(row['n'] == n for row in slower)} at {n:,}"
         for n in sorted({row["n"] for row in slower})
     )
-    return f"Somebody is faster in {len(slower)} of {len(result['rows'])} rows: {sizes or 'none'}."
+    return (
+        f"Somebody is faster, by more than {MARGIN - 1:.0%}, in {len(slower)} of "
+        f"{len(result['rows'])} rows: {sizes or 'none'}."
+    )
 
 
 def whole(result: dict[str, Any]) -> str:

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 HUGE = 1e150
 # What the estimator calls its options, and how they are given here.
 OPTIONS = {
-    "Leave them out, or set a finite C": "Leave columns out with --drop, or give --C 1",
-    "Leave columns out, or set a finite C": "Leave columns out with --drop, or give --C 1",
+    "Leave them out, fit with penalty='firth', or": "Leave columns out with --drop, or",
+    "Leave columns out, or": "Leave columns out with --drop, or",
     "set a finite C": "give --C 1",
     "Set a smaller C": "Give a smaller --C",
     "set a smaller C": "give a smaller --C",

@@ -72,7 +72,7 @@ def bce_with_logits_loss(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
-    of 1, since its two terms may cancel.
+    of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -137,7 +137,7 @@ def bce_with_logits_gradient(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
-    of 1, since its two terms may cancel.
+    of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -208,7 +208,7 @@ def bce_with_logits_loss_gradient(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
-    of 1, since its two terms may cancel.
+    of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -275,7 +275,7 @@ def bce_with_logits_gradient_hessian(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
-    of 1, since its two terms may cancel.
+    of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -348,7 +348,7 @@ def bce_with_logits_loss_gradient_hessian(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
-    of 1, since its two terms may cancel.
+    of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -423,7 +423,7 @@ def sigmoid_bce(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, probabilities 2.0, gradient 1.71 for hard labels. A soft label's gradient is exact to
-    1 ULP of 1, since its two terms may cancel.
+    1 ULP of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)

@@ -80,7 +80,8 @@ def bce_loss(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
-    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
+    errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)
@@ -152,7 +153,8 @@ def bce_gradient(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
-    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
+    errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, False)
     options = (sample_weight, reduction, check_labels, eps, more)
@@ -231,7 +233,8 @@ def bce_loss_gradient(
     -----
     Maximum error of an element (``reduction="none"``): loss 1.0 ULP for hard labels and 2.2 for
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
-    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``.
+    label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
+    errors with each option.
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)

@@ -83,7 +83,8 @@ def _sigmoid(array: Any, dtype: Any) -> Any:
 def _loss(array: Any, dtype: Any, *, gradient: bool) -> Any:
     """Mean losses of rows, as many as there are losses, and the gradients of these means."""
     absent = (None, None)  # weights and a mask
-    plain = (None, (None, None), None)  # nothing to note in, no rules for labels, no pos_weight
+    # Nothing to note in, none of the rules (ignore_index, smoothing, focus, counts), no pos_weight.
+    plain = (None, (None, None, None, None), None)
 
     @njit(error_model="numpy")
     def run(arguments, results):
@@ -140,5 +141,5 @@ def handler(name: str, dtype: np.dtype[Any]) -> Any:
         return 0
 
     _compiled.append(handle)
-    address: Any = handle.address
-    return ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)(address)
+    function: Any = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    return function(handle.address)

@@ -234,7 +234,8 @@ class Probabilities:
     def decision_function(self, X: Any) -> Array:
         """Return the log-odds of the second class for each row of what the model predicts from."""
         scores: Array = self.model.predict(X, **{self._option: True})
-        return np.asarray(scores + scores.dtype.type(self.init_score))
+        scores += scores.dtype.type(self.init_score)
+        return scores
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of both classes, one row a sample."""
@@ -244,4 +245,5 @@ class Probabilities:
 
     def predict(self, X: Any) -> Array:
         """Return the more probable class of each row."""
-        return self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+        found: Array = self.classes_[(self.decision_function(X) > 0).astype(np.intp)]
+        return found

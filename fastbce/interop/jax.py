@@ -9,6 +9,7 @@ backend, it calls the functions of this package; on other devices it has formula
 from __future__ import annotations
 
 import math
+import warnings
 from functools import cache, partial
 from typing import Any
 
@@ -101,12 +102,18 @@ def _registered(name: str, dtype: np.dtype[Any]) -> str | None:
     from ._xla import handler
 
     target = f"fastbce_{name}_{dtype.name}"
+    capsule = jax.ffi.pycapsule(handler(name, dtype))
     try:
         # Before XLA has started, it would take any handler, and end the start over one of another
         # version.
-        jax.devices("cpu")
-        jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(handler(name, dtype)), platform="cpu")
-    except Exception:  # noqa: BLE001 - an interface of another version: callbacks do it too
+        jax.local_devices(backend="cpu")
+    except RuntimeError:  # no CPU here: nothing will be called
+        return None
+    try:
+        jax.ffi.register_ffi_target(target, capsule, platform="cpu")
+    except RuntimeError as error:
+        text = f"XLA does not take compiled functions ({error}); JAX calls Python instead"
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
         return None
     return target
 
@@ -116,6 +123,7 @@ def _call(name: str, shapes: Any, inner: int, elsewhere: Any, *arrays: Any) -> A
 
     Losses are means over so many inner axes; those before them are of :func:`jax.vmap`.
     """
+    cpu: Any
     target = None
     if active_backend() == "numba":
         target = _registered(name, np.dtype(arrays[0].dtype))
@@ -189,7 +197,7 @@ def _mean_of(values: Any, inner: int) -> Any:
     return values.mean() if inner else values
 
 
-def _with_derivatives(name: str, *, mean: bool) -> Any:
+def _with_derivatives(*, mean: bool) -> Any:
     """Return the losses, or their mean, as a function of logits and labels that JAX can derive."""
 
     def inner(z: Any) -> int:
@@ -219,8 +227,8 @@ def _with_derivatives(name: str, *, mean: bool) -> Any:
         return found
 
     def loss_rule(primals: Any, tangents: Any) -> Any:
-        value, slope = with_slope(*primals)
         z, y = primals
+        value, slope = with_slope(z, y)
         return value, along(z, y, slope, tangents)
 
     def slope_rule(primals: Any, tangents: Any) -> Any:
@@ -237,9 +245,8 @@ def _with_derivatives(name: str, *, mean: bool) -> Any:
 
     loss.defjvp(loss_rule, symbolic_zeros=True)
     with_slope.defjvp(slope_rule, symbolic_zeros=True)
-    loss.__name__ = name
     return loss
 
 
-_losses = _with_derivatives("_losses", mean=False)
-_mean = _with_derivatives("_mean", mean=True)
+_losses = _with_derivatives(mean=False)
+_mean = _with_derivatives(mean=True)

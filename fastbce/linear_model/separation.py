@@ -286,7 +286,7 @@ def _separation(
     least = objective.rows.reduce(
         partial(_least_margin, coordinates=objective.coordinates, direction=peak.theta), min
     )
-    advice = "Leave them out, or set a finite C"
+    advice = "Leave them out, fit with penalty='firth', or set a finite C"
     if len(alone) > 1:
         advice = f"Each of them does so alone. {advice}"
     return InferenceError(

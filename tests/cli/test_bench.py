@@ -92,7 +92,7 @@ def test_the_figures_and_the_losses_as_files(
     report.main()
     assert "New process, cold: import 20 ms" in readme.read_text(encoding="utf-8")
     whole = file.with_suffix(".md").read_text(encoding="utf-8")
-    assert "Somebody is faster in 1 of 1 rows: 1 at 100." in whole
+    assert "Somebody is faster, by more than 3%, in 1 of 1 rows: 1 at 100." in whole
     assert "- sigmoid, 100 float32, fresh results: JAX takes 500 ms" in whole
     assert "| sigmoid | 100 | float32 | fresh | 1e+03 ms" in whole
 

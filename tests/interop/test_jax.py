@@ -77,6 +77,15 @@ def test_xla_takes_the_kernels() -> None:
         assert "callback" not in text.as_text()
 
 
+def test_a_refusal_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any, **options: Any) -> None:
+        raise RuntimeError("another version")
+
+    monkeypatch.setattr(jax.ffi, "register_ffi_target", refuse)
+    with pytest.warns(RuntimeWarning, match=r"another version.*calls Python instead"):
+        assert ours._registered.__wrapped__("sigmoid", np.dtype(np.float32)) is None
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_bits_of_this_package(shape: tuple[int, ...], way: str) -> None:
     z, y = samples(shape)

@@ -14,6 +14,7 @@ pytest.importorskip("scipy", reason="the estimator needs SciPy")
 from data_sets import ENDOMETRIAL, breast_cancer, fair, sex2, statsmodels_glm
 from scipy.optimize import brentq
 from scipy.special import chdtri
+from sklearn.exceptions import ConvergenceWarning
 
 from fastbce.inference import InferenceError
 from fastbce.linear_model import LogisticRegression
@@ -142,6 +143,13 @@ def test_firth_from_a_stream_and_with_an_offset(rng: np.random.Generator) -> Non
     change[1] = 2.0
     np.testing.assert_allclose(moved.params + change, expected.params, atol=1e-7)
     np.testing.assert_allclose(moved.bse, expected.bse, rtol=1e-6)
+
+
+def test_the_message_about_separation_leads_to_firths_method() -> None:
+    X, y = ENDOMETRIAL[:, :3], ENDOMETRIAL[:, 3]
+    with pytest.warns(ConvergenceWarning, match="separate: x1. .*fit with penalty='firth'"):
+        LogisticRegression(C=np.inf).fit(X, y)
+    assert np.isfinite(firth(X, y).result_.conf_int()).all()
 
 
 def test_what_firth_refuses() -> None:

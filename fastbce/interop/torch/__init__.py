@@ -21,7 +21,8 @@ import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.nn import _reduction
 
-from ._ways import LOGITS, PROBABILITIES, as_float, loss_of
+from ._forms import FOCAL, LOGITS, PROBABILITIES, focal_by_torch
+from ._ways import Given, as_float, loss_of
 
 __all__ = [
     "BCELoss",
@@ -72,7 +73,7 @@ def binary_cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
-    loss = loss_of(PROBABILITIES, input, target, weight, reduction)
+    loss = loss_of(PROBABILITIES, Given(reduction), input, target, weight)
     if loss is None:
         target = as_float(PROBABILITIES, target, input)
         loss = F.binary_cross_entropy(input, target, weight, reduction=reduction)
@@ -122,7 +123,7 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
-    loss = loss_of(LOGITS, input, target, weight, reduction, pos_weight)
+    loss = loss_of(LOGITS, Given(reduction), input, target, weight, pos_weight)
     if loss is None:
         target = as_float(LOGITS, target, input)
         loss = F.binary_cross_entropy_with_logits(
@@ -171,22 +172,16 @@ def sigmoid_focal_loss(
         raise ValueError(
             f"Invalid alpha value: {alpha}. alpha must be in the range [0,1] or -1 for ignore."
         )
-    # By torchvision's formula.
-    targets = as_float(LOGITS, targets, inputs)
-    p = torch.sigmoid(inputs)
-    loss = F.binary_cross_entropy_with_logits(inputs, targets, reduction="none")
-    p_t = p * targets + (1 - p) * (1 - targets)
-    loss = loss * ((1 - p_t) ** gamma)
-    if alpha >= 0:
-        loss = (alpha * targets + (1 - alpha) * (1 - targets)) * loss
-    if reduction == "none":
-        return loss
-    if reduction in ("mean", "sum"):
-        return loss.mean() if reduction == "mean" else loss.sum()
-    raise ValueError(
-        f"Invalid Value for arg 'reduction': '{reduction} \n"
-        " Supported reduction modes: 'none', 'mean', 'sum'"
-    )
+    if reduction not in ("none", "mean", "sum"):
+        raise ValueError(
+            f"Invalid Value for arg 'reduction': '{reduction} \n"
+            " Supported reduction modes: 'none', 'mean', 'sum'"
+        )
+    given = Given(reduction, (alpha, gamma))
+    loss = loss_of(FOCAL, given, inputs, targets) if 0 <= gamma < torch.inf else None
+    if loss is None:
+        loss = focal_by_torch((inputs, as_float(FOCAL, targets, inputs)), given)
+    return loss
 
 
 class BCELoss(nn.BCELoss):

@@ -12,12 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F  # noqa: N812 - everybody's name for it
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.nn import _reduction
 
-from fastbce import functional
+from fastbce import _bfloat16, functional
 from fastbce._backends import active_backend
 
 # Elements from which on a step of ours is faster. A function with a gradient of its own costs
@@ -25,7 +23,7 @@ from fastbce._backends import active_backend
 # 111 us by ours and 101 by PyTorch's, 32,768 took 141 and 145, and 49,152 took 157 and 201.
 LEAST = 1 << 15
 
-_FLOATS = frozenset((torch.float16, torch.float32, torch.float64))
+_FLOATS = frozenset((torch.bfloat16, torch.float16, torch.float32, torch.float64))
 _LABELS = frozenset((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
 _REDUCTIONS = frozenset(("mean", "sum", "none"))
 _KINDS = frozenset((Tensor, nn.Parameter))
@@ -34,23 +32,42 @@ _KINDS = frozenset((Tensor, nn.Parameter))
 # --- which way -----------------------------------------------------------------------------------
 
 
+# Scores, labels, weights and weights of the positive class.
+_Arrays = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+
+
+class Given(NamedTuple):
+    """What else a call was given."""
+
+    reduction: str
+    numbers: tuple[float, ...] = ()
+    """Of the focal loss: alpha and gamma."""
+
+
 class Form(NamedTuple):
-    """One of the two losses."""
+    """One of the losses."""
 
     loss: Callable[..., Any]
     both: Callable[..., Any]
     """The loss and its gradient."""
-    by_torch: Callable[..., Tensor]
-    slope: Callable[..., Tensor]
+    by_torch: Callable[[_Arrays, Given], Tensor]
+    slope: Callable[[Tensor, _Arrays, Given], Tensor]
     """The gradient times that of the loss, in PyTorch's operations: a function to derive again."""
     operator: Any
-    options: dict[str, Any]
-    checks: bool
+    options: dict[str, Any] = {}  # noqa: RUF012
+    checks: bool = False
     """Whether PyTorch looks at probabilities and labels."""
+    labels: str = "target"
+    """The name of the argument."""
 
 
 def loss_of(
-    form: Form, x: Any, y: Any, weight: Any, reduction: Any, pos_weight: Any = None
+    form: Form,
+    given: Given,
+    x: Any,
+    y: Any,
+    weight: Any = None,
+    pos_weight: Any = None,
 ) -> Tensor | None:
     """Return the loss by a way of ours, or None where the call is for PyTorch's function."""
     compiling = torch.compiler.is_compiling()
@@ -59,7 +76,7 @@ def loss_of(
             return None
     elif type(x) not in _KINDS or not _is_eager() or x.numel() < LEAST:
         return None
-    if not _fit(x, y, weight, pos_weight) or reduction not in _REDUCTIONS:
+    if not _fit(x, y, weight, pos_weight) or given.reduction not in _REDUCTIONS:
         return None
     arrays = (x, y, weight, pos_weight)
     grad = torch.is_grad_enabled()
@@ -68,15 +85,15 @@ def loss_of(
     grad = grad and x.requires_grad
     found: Tensor
     if compiling:
-        found = form.operator(*arrays, reduction, grad)[0]
+        found = form.operator(*arrays, given.reduction, list(given.numbers), grad)[0]
         return found
-    if not _is_served(*arrays):
+    if not _is_served(form, *arrays):
         return None
     try:
         if grad:
-            found = _Loss.apply(form, reduction, *arrays)
+            found = _Loss.apply(form, given, *arrays)
         else:
-            found = _computed(form, arrays, reduction, gradient=False)[0]
+            found = _computed(form, given, arrays, gradient=False)[0]
     except ValueError:
         if not form.checks:
             raise
@@ -127,15 +144,16 @@ def _broadcasts(weight: Tensor, x: Tensor) -> bool:
     )
 
 
-def _is_served(x: Tensor, y: Tensor, weight: Tensor | None, pos_weight: Tensor | None) -> bool:
-    """Tell whether fastbce takes these weights, and tensors that lie in memory in this way."""
-    for t in (x, y, weight, pos_weight):
-        if t is not None and t.is_neg():
-            return False  # what its memory holds is of the other sign
-    for t in (weight, pos_weight):
-        if t is not None and not _lie_in(t, 0, sys.float_info.max):
-            return False
+def _is_served(form: Form, x: Tensor, y: Tensor, *weights: Tensor | None) -> bool:
+    """Tell whether fastbce takes these weights, and has the results that PyTorch has."""
+    if form.checks and x.dtype is torch.float16:
+        return False  # whose gradients we keep finite, and PyTorch does not
+    if any(t is not None and t.is_neg() for t in (x, y, *weights)):
+        return False  # what its memory holds is of the other sign
+    if not all(t is None or _lie_in(t, 0, sys.float_info.max) for t in weights):
+        return False
     # Each place of the last axis may have a pos_weight.
+    pos_weight = weights[1]
     return (
         pos_weight is None
         or pos_weight.numel() == 1
@@ -145,7 +163,9 @@ def _is_served(x: Tensor, y: Tensor, weight: Tensor | None, pos_weight: Tensor |
 
 def _lie_in(t: Tensor, low: float, high: float) -> bool:
     # By NumPy: PyTorch's own would wait for ever in a forked child whose parent had used its team.
-    values = t.detach().numpy()
+    values = as_array(t.detach())
+    if values.dtype == _bfloat16.bfloat16:
+        values = _bfloat16.numbers(values, np.float32)
     return not values.size or (float(values.min()) >= low and float(values.max()) <= high)
 
 
@@ -158,28 +178,25 @@ def as_float(form: Form, target: Any, input: Any) -> Any:  # noqa: A002
     if torch.compiler.is_compiling() or not _is_plain(target) or not _is_eager():
         return target.to(input.dtype)
     if not form.checks and target.dtype is not torch.bool:
-        _check_labels(target)
+        _check_labels(form, target)
     return target.to(input.dtype)
 
 
-def _check_labels(y: Tensor) -> None:
+def _check_labels(form: Form, y: Tensor) -> None:
     if not _lie_in(y, 0, 1):
         values = y.numpy()
         try:
             functional.bce_with_logits_loss(np.zeros(values.shape), values, check_labels=True)
         except ValueError as error:
-            raise _named_as_here(error) from None
+            raise _named_as_here(form, error) from None
 
 
-def _named_as_here(error: ValueError) -> ValueError:
+def _named_as_here(form: Form, error: ValueError) -> ValueError:
     """Return an error about labels that calls them as PyTorch does."""
-    return ValueError(str(error).replace("y_true", "target"))
+    return ValueError(str(error).replace("y_true", form.labels))
 
 
 # --- our own ways --------------------------------------------------------------------------------
-
-# Scores, labels, weights and weights of the positive class.
-_Arrays = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 
 
 @cache
@@ -205,33 +222,42 @@ def _is_forked() -> bool:
 _PROCESS = os.getpid()
 
 
+def as_array(t: Tensor) -> Any:
+    """Return the memory of a tensor as an array."""
+    if t.dtype is torch.bfloat16:
+        return t.view(torch.int16).numpy().view(_bfloat16.bfloat16)
+    return t.numpy()
+
+
 def _computed(
-    form: Form, arrays: _Arrays, reduction: str, *, gradient: bool
+    form: Form, given: Given, arrays: _Arrays, *, gradient: bool
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss and, where it is asked for, the gradient of the reduced loss."""
     x, y, weight, pos_weight = arrays
     x, y = x.detach(), y.detach()
-    options: dict[str, Any] = {**form.options, "reduction": reduction}
+    options: dict[str, Any] = {**form.options, "reduction": given.reduction}
+    if given.numbers:
+        options["alpha"], options["gamma"] = given.numbers
     axes = _axes(x)
     # Threads share what is contiguous. Copies are rare, and PyTorch makes them on all threads.
     flat_x, flat_y = (t.permute(axes).contiguous() if axes else t.contiguous() for t in (x, y))
     if weight is not None:
         weight = weight.detach().expand_as(x)
         weight = weight.permute(axes) if axes else weight
-        options["sample_weight"] = weight.contiguous().numpy()
+        options["sample_weight"] = as_array(weight.contiguous())
     if pos_weight is not None:
-        options["pos_weight"] = pos_weight.detach().numpy().reshape(-1)
+        options["pos_weight"] = as_array(pos_weight.detach().reshape(-1))
     lent, lender = _team()
     token = lent.set(lender)
     try:
         function = form.both if gradient else form.loss
-        found = function(flat_x.numpy(), flat_y.numpy(), **options)
+        found = function(as_array(flat_x), as_array(flat_y), **options)
     except ValueError as error:
-        raise _named_as_here(error) from None
+        raise _named_as_here(form, error) from None
     finally:
         lent.reset(token)
     loss, slope = found if gradient else (found, None)
-    if reduction == "none":
+    if given.reduction == "none":
         loss = _as_tensor(loss, x, axes)
     else:
         loss = torch.scalar_tensor(loss.item(), dtype=x.dtype)
@@ -245,7 +271,11 @@ def _axes(x: Tensor) -> list[int]:
 
 def _as_tensor(array: Any, x: Tensor, axes: list[int]) -> Tensor:
     """Return a result of ours as a tensor that lies in memory as PyTorch's would."""
-    found = torch.from_numpy(np.asarray(array))
+    array = np.asarray(array)
+    if x.dtype is torch.bfloat16:
+        found = torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
+    else:
+        found = torch.from_numpy(array)
     if not axes:
         return found
     found = found.permute(sorted(range(x.ndim), key=axes.__getitem__))
@@ -258,10 +288,10 @@ class _Loss(torch.autograd.Function):
     """The loss of plain tensors, with a gradient that is computed in the same pass."""
 
     @staticmethod
-    def forward(ctx: Any, form: Form, reduction: str, *arrays: Any) -> Tensor:
-        loss, ctx.gradient = _computed(form, arrays, reduction, gradient=True)
+    def forward(ctx: Any, form: Form, given: Given, *arrays: Any) -> Tensor:
+        loss, ctx.gradient = _computed(form, given, arrays, gradient=True)
         ctx.save_for_backward(*arrays)
-        ctx.form, ctx.reduction = form, reduction
+        ctx.form, ctx.given = form, given
         return loss
 
     @staticmethod
@@ -273,37 +303,16 @@ class _Loss(torch.autograd.Function):
             or not _is_eager()
             or not torch._C._has_storage(slope)  # one of many, of is_grads_batched
         ):
-            gradient = ctx.form.slope(slope, ctx.saved_tensors, ctx.reduction)
+            gradient = ctx.form.slope(slope, ctx.saved_tensors, ctx.given)
         else:
             # Handed over, and scaled in place: another array costs more than the kernel. Whoever
             # keeps the graph for a second pass has it computed again.
             gradient, ctx.gradient = ctx.gradient, None
             if gradient is None:
-                gradient = _computed(ctx.form, ctx.saved_tensors, ctx.reduction, gradient=True)[1]
+                gradient = _computed(ctx.form, ctx.given, ctx.saved_tensors, gradient=True)[1]
             if slope.ndim or slope.item() != 1:
                 gradient.mul_(slope)
         return None, None, gradient, None, None, None
-
-
-def _probability_slope(slope: Tensor, arrays: _Arrays, reduction: str) -> Tensor:
-    p, y, weight, _ = arrays
-    if weight is not None:
-        weight = weight.expand_as(p)
-    derive = torch.ops.aten.binary_cross_entropy_backward.default
-    found: Tensor = derive(slope, p, y.to(p.dtype), weight, _reduction.get_enum(reduction))
-    return found
-
-
-def _logits_slope(slope: Tensor, arrays: _Arrays, reduction: str) -> Tensor:
-    x, y, weight, pos_weight = arrays
-    y = y.to(x.dtype)
-    if pos_weight is None:
-        found = torch.sigmoid(x) - y
-    else:
-        found = (1 - y) - (1 + (pos_weight - 1) * y) * torch.sigmoid(-x)
-    if weight is not None:
-        found = found * weight
-    return found * (slope / x.numel() if reduction == "mean" else slope)
 
 
 # --- operators, for torch.compile and torch.export -----------------------------------------------
@@ -311,74 +320,62 @@ def _logits_slope(slope: Tensor, arrays: _Arrays, reduction: str) -> Tensor:
 _library = torch.library.Library("fastbce", "DEF")
 
 
-def _operator(name: str) -> Any:
-    """Define an operator: its shapes, and its derivative."""
+def define(
+    name: str,
+    loss: Callable[..., Any],
+    both: Callable[..., Any],
+    by_torch: Callable[[_Arrays, Given], Tensor],
+    slope: Callable[[Tensor, _Arrays, Given], Tensor],
+    **more: Any,
+) -> Form:
+    """Return a form with an operator: its shapes, its values and its derivative."""
     _library.define(
         f"{name}(Tensor input, Tensor target, Tensor? weight, Tensor? pos_weight, str reduction,"
-        " bool gradient) -> (Tensor, Tensor)",
+        " float[] numbers, bool gradient) -> (Tensor, Tensor)",
         tags=(torch.Tag.pt2_compliant_tag,),
     )
 
     def fake(x: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
-        *_, reduction, gradient = rest
+        *_, reduction, _, gradient = rest
         loss = torch.empty_like(x) if reduction == "none" else x.new_empty(())
         return loss, torch.empty_like(x) if gradient else x.new_empty(0)
 
     def compute(*arguments: Any) -> tuple[Tensor, Tensor]:
-        *tensors, reduction, gradient = arguments
-        form, (x, y, weight, pos_weight) = _FORMS[name], tensors
-        loss, slope = None, None
-        if _is_served(*tensors):
+        *tensors, reduction, numbers, gradient = arguments
+        (x, y, *weights), given = tensors, Given(reduction, tuple(numbers))
+        found = None
+        if _is_served(form, *tensors):
             try:
-                loss, slope = _computed(form, tuple(tensors), reduction, gradient=gradient)
+                found = _computed(form, given, (x, y, *weights), gradient=gradient)
             except ValueError:
                 if not form.checks:
                     raise
-        if loss is None:
-            options = {} if pos_weight is None else {"pos_weight": pos_weight}
-            loss = form.by_torch(x, y.to(x.dtype), weight, reduction=reduction, **options)
-            if gradient:
-                slope = form.slope(torch.ones_like(loss), tuple(tensors), reduction)
-        return loss, x.new_empty(0) if slope is None else slope
+        if found is None:
+            arrays = (x, y.to(x.dtype), *weights)
+            value = form.by_torch(arrays, given)
+            one = torch.ones_like(value)
+            found = value, form.slope(one, arrays, given) if gradient else None
+        return found[0], x.new_empty(0) if found[1] is None else found[1]
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        *arrays, ctx.reduction, ctx.has_gradient = inputs
-        ctx.save_for_backward(*arrays, output[1])
+        *tensors, reduction, numbers, ctx.has_gradient = inputs
+        ctx.given = Given(reduction, tuple(numbers))
+        ctx.save_for_backward(*tensors, output[1])
         ctx.mark_non_differentiable(output[1])
         ctx.set_materialize_grads(False)
 
-    def derive(ctx: Any, slope: Tensor | None, _: Any) -> tuple[Any, ...]:
-        *arrays, gradient = ctx.saved_tensors
+    def derive(ctx: Any, outer: Tensor | None, _: Any) -> tuple[Any, ...]:
+        *tensors, gradient = ctx.saved_tensors
         found = None
-        if slope is not None:
+        if outer is not None:
             if torch.is_grad_enabled() or not ctx.has_gradient:
-                found = _FORMS[name].slope(slope, tuple(arrays), ctx.reduction)
+                found = form.slope(outer, tuple(tensors), ctx.given)
             else:
-                found = gradient * slope
-        return found, None, None, None, None, None
+                found = gradient * outer
+        return found, *[None] * 6
 
     _library.impl(name, compute, "CPU")
     torch.library.register_fake(f"fastbce::{name}", fake, lib=_library)
     torch.library.register_autograd(f"fastbce::{name}", derive, setup_context=keep, lib=_library)
-    return getattr(torch.ops.fastbce, name).default
-
-
-PROBABILITIES = Form(
-    functional.bce_loss,
-    functional.bce_loss_gradient,
-    F.binary_cross_entropy,
-    _probability_slope,
-    _operator("binary_cross_entropy"),
-    {"gradient": "torch", "check_labels": True},
-    checks=True,
-)
-LOGITS = Form(
-    functional.bce_with_logits_loss,
-    functional.bce_with_logits_loss_gradient,
-    F.binary_cross_entropy_with_logits,
-    _logits_slope,
-    _operator("binary_cross_entropy_with_logits"),
-    {},
-    checks=False,
-)
-_FORMS = {"binary_cross_entropy": PROBABILITIES, "binary_cross_entropy_with_logits": LOGITS}
+    form = Form(loss, both, by_torch, slope, getattr(torch.ops.fastbce, name).default, **more)
+    return form
