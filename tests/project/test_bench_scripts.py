@@ -116,3 +116,20 @@ def test_streaming(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("of the reading speed") == 12
     assert not list(tmp_path.iterdir())
+
+
+def test_public_data(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for package in ("pandas", "pyarrow", "statsmodels"):
+        pytest.importorskip(package, reason=f"bench/public_data.py needs {package}")
+    from sklearn.datasets import load_breast_cancer
+
+    tumours = load_breast_cancer(as_frame=True).frame[["mean radius", "mean texture", "target"]]
+    out = run(
+        monkeypatch,
+        capsys,
+        "public_data",
+        DATA_SETS=[("sklearn", "tumours", "target")],
+        frame=lambda package, name: tumours,
+    )
+    assert "sklearn/tumours (target): equal" in out
+    assert "1 of 1 go through" in out
