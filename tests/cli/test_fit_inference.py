@@ -121,6 +121,18 @@ def test_it_is_the_fit_of_the_estimator(
     assert report["model"]["offset"] == ("base" if "base" in names else None)
 
 
+def test_rows_of_a_level_with_one_class_go_with_their_clusters(tmp_path: Path) -> None:
+    data = frame()
+    data["firm"] = pd.to_datetime("2020-01-01") + pd.to_timedelta(data.year.fillna(2001) % 7, "D")
+    data.loc[20:40, "g"] = "c"
+    data.loc[20:40, "y"] = 1
+    options = ["--cluster", "firm", "--offset", "base", "--weights", "w", "--drop", "year"]
+    assert fit(data, tmp_path, *options) == 0
+    data, X, y = used(data[data.g != "c"], "x", "firm", "base", "w")
+    estimator = LogisticRegression(C=np.inf, cov_type="cluster")
+    check(tmp_path, estimator.fit(X, y, data.w, offset=data.base, clusters=data.firm))
+
+
 def test_firth_keeps_what_separates(tmp_path: Path) -> None:
     data = frame()
     data["y"] = np.where(data.g == "b", 1, data.y)
