@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,8 @@ def with_kind_of_robust(argv: Sequence[str]) -> list[str]:
             break
         # As argparse does, take what is cut short as long as it can be nothing else.
         flag = len(text) > len("--r") and "--robust".startswith(text)
-        if flag and "".join(found[place + 1 : place + 2]).lower() not in ROBUST:
+        # What is like a kind is left to argparse, which says which there are.
+        if flag and not re.fullmatch(r"hc\d", "".join(found[place + 1 : place + 2]).lower()):
             found[place] = f"--robust={ROBUST[0]}"
     return found
 

@@ -100,7 +100,7 @@ ROLES = ["firm", "year", "base", "w"]
 
 @pytest.mark.parametrize(("options", "parameters"), CASES, ids=lambda value: " ".join(value))
 def test_it_is_the_fit_of_the_estimator(
-    options: list[str], parameters: dict[str, str], tmp_path: Path
+    options: list[str], parameters: dict[str, Any], tmp_path: Path
 ) -> None:
     names = [name for name in ROLES if name in ",".join(options).split(",")]
     drop = [name for name in ROLES if name not in names]
@@ -149,6 +149,9 @@ def test_a_flag_before_the_file_is_no_kind(
     for options, kind in ((["--robust"], "HC0"), (["--rob"], "HC0"), (["--robust", "hc2"], "HC2")):
         assert cli.main(["fit", *options, *rest]) == 0
         assert f"covariance: {kind}" in re.sub(" +", " ", capsys.readouterr().out)
+    with pytest.raises(SystemExit):
+        cli.main(["fit", "--robust", "HC4", *rest])
+    assert "invalid choice: 'hc4'" in capsys.readouterr().err
 
 
 def test_predictions_need_the_offset(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
