@@ -108,6 +108,10 @@ def prepare(table: Table, request: Request) -> Data:
     keep = known
     for name, found in beside.items():
         gone = found < 0 if name in request.clusters else np.isnan(found)
+        if gone.all():
+            what = "cluster" if name in request.clusters else "offset"
+            what = "weights" if name == request.weights else what
+            raise TableError(f"{source}: column {name!r} has no values; name another for --{what}")
         missing[name] = int(np.count_nonzero(gone))
         keep &= ~gone
     values = _encoded(table, reading.features, keep, missing)

@@ -183,6 +183,12 @@ def test_predictions_need_the_offset(tmp_path: Path, capsys: pytest.CaptureFixtu
         with pytest.raises(ValueError, match="offset has shape"):
             model.predict_proba(X.to_numpy(), data.base[:3])
 
+    assert fit(frame(), tmp_path, "--C", "2", "--offset", "base", "--features", "x,g") == 0
+    small = fastbce.load(tmp_path / "m.json")
+    direct = LogisticRegression(C=2).fit(X, y, offset=data.base)
+    np.testing.assert_allclose(small.coef, direct.coef_[0])
+    np.testing.assert_allclose(small.intercept, direct.intercept_[0])
+
     assert fit(frame(), tmp_path, "--features", "x") == 0
     assert cli.main([*arguments, "--offset", "other"]) == 2
     assert "without an offset: leave --offset other out" in capsys.readouterr().err
@@ -237,6 +243,8 @@ def test_advice_is_of_options_that_go_together(
     one = frame(firm="p")
     assert fit(one, tmp_path, "--cluster", "firm", "--features", "x") == 2
     assert "all samples are in one cluster" in capsys.readouterr().err
+    assert fit(frame(firm=None), tmp_path, "--cluster", "firm", "--features", "x") == 2
+    assert "'firm' has no values; name another for --cluster" in capsys.readouterr().err
     assert fit(frame(base="?!"), tmp_path, "--offset", "base", "--features", "x") == 2
     error = capsys.readouterr().err
     assert "column 'base'" in error
