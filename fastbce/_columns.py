@@ -372,6 +372,18 @@ class Column:
         """Return the values as text, whole numbers without a point whatever their type is."""
         return _spelled(self.decoded())
 
+    def codes(self) -> tuple[Array, list[str]]:
+        """Return the values as text, each once, and the number of each cell's.
+
+        The number of a missing cell is one more than the last.
+        """
+        encoded = self.text().combine_chunks().dictionary_encode()
+        if hasattr(encoded, "combine_chunks"):
+            encoded = encoded.combine_chunks()
+        found = encoded.dictionary.to_pylist()
+        numbers = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+        return np.asarray(numbers), found
+
     def decoded(self) -> Any:
         """Return the values of categories, or the values as they are."""
         from pyarrow import compute

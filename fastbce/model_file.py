@@ -80,11 +80,7 @@ def encode(column: Column, feature: Feature) -> Encoded:
         return Encoded(column.numbers(), {})
     number = {level: i for i, level in enumerate(feature.levels)}
     number |= dict.fromkeys(feature.pooled, len(feature.levels) - 1)
-    encoded = column.text().combine_chunks().dictionary_encode()
-    if hasattr(encoded, "combine_chunks"):
-        encoded = encoded.combine_chunks()
-    found = encoded.dictionary.to_pylist()
-    rows = encoded.indices.fill_null(len(found)).to_numpy(zero_copy_only=False)
+    rows, found = column.codes()
     places = np.array([number.get(level, UNKNOWN) for level in found] + [MISSING], np.int16)
     unknown = {}
     for i, level in enumerate(found):
@@ -114,6 +110,8 @@ class Model:
         What is known of the fit: `docs/command_line.md` names the keys.
     na_values : tuple of str
         What counts as missing beside the usual spellings.
+    offset : str, optional
+        Name of what was added to the logits in the fit; predictions then need theirs.
     """
 
     target: str
@@ -123,6 +121,7 @@ class Model:
     coef: tuple[float, ...]
     fit: dict[str, Any] = field(default_factory=dict)
     na_values: tuple[str, ...] = ()
+    offset: str | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -138,12 +137,22 @@ class Model:
         fastbce.inference.InferenceError
             If the file has no covariance: the fit had a penalty.
         """
-        from .inference import InferenceError, LogitResult
+        from .inference import InferenceError, LogitResult, Profile
 
         if "covariance" not in self.fit:
             raise InferenceError(
                 "the model file has no covariance of the coefficients: the fit had a penalty, or "
                 "an earlier version wrote the file"
+            )
+        profile = None
+        if "chi2" in self.fit:
+            bounds = np.array(self.fit["intervals_95"], np.float64)
+            # JSON has no infinity, and a bound is never anything else without being a number.
+            profile = Profile(
+                np.array(self.fit["chi2"], np.float64),
+                np.array(self.fit["p_values"], np.float64),
+                0.05,
+                np.where(np.isnan(bounds), [-np.inf, np.inf], bounds),
             )
         return LogitResult(
             names=tuple(self.fit["names"]),
@@ -154,9 +163,13 @@ class Model:
             llf=float(self.fit["log_likelihood"]),
             llnull=float(self.fit["null_log_likelihood"]),
             standard_errors=np.array(self.fit["standard_errors"], np.float64),
+            weight_kind=str(self.fit.get("weight_kind", "frequency")),
+            clusters=tuple(map(int, self.fit.get("clusters", ()))),
+            method=str(self.fit.get("method", "maximum likelihood")),
+            profile=profile,
         )
 
-    def decision_function(self, X: Any) -> Array:
+    def decision_function(self, X: Any, offset: Any = None) -> Array:
         """Return the logits of rows.
 
         Parameters
@@ -164,31 +177,49 @@ class Model:
         X : mapping of columns, data frame, Arrow table, or array of shape (n, d)
             Columns by name, of which those of the model are used; or the matrix itself, with a
             column for each coefficient.
+        offset : array_like of shape (n,), optional
+            Added to the logits; needed where the fit had an offset.
 
         Returns
         -------
         ndarray
-            NaN for rows with a missing value or a level that the fit has not seen.
+            NaN for rows with a missing value, offset included, or a level that the fit has not
+            seen.
 
         Raises
         ------
         ValueError
-            If a column is missing, or holds text where the model needs numbers.
+            If a column is missing, or holds text where the model needs numbers, or if the offset
+            is missing or is not a number for each row.
         """
+        if offset is None and self.offset is not None:
+            raise ValueError(
+                f"the model was fitted with the offset {self.offset!r}; pass offset= for these "
+                "rows (zeros for none)"
+            )
         matrix = X if isinstance(X, np.ndarray) else self._matrix(X)
         if matrix.ndim != 2 or matrix.shape[1] != len(self.coef):
             raise ValueError(
                 f"X must have shape (n, {len(self.coef)}), a column for each of "
                 f"{', '.join(self.names)}, got {matrix.shape}; or pass columns by name"
             )
-        return np.asarray(matrix @ np.array(self.coef, np.float64) + self.intercept)
+        z = np.asarray(matrix @ np.array(self.coef, np.float64) + self.intercept)
+        if offset is None:
+            return z
+        shift = np.asarray(offset, np.float64)
+        if shift.shape != z.shape:
+            raise ValueError(f"offset has shape {shift.shape}, but X needs {z.shape}")
+        if np.isinf(shift).any():
+            row = int(np.argmax(np.isinf(shift)))
+            raise ValueError(f"offset contains {shift[row]} in row {row}")
+        return np.asarray(z + shift)
 
-    def predict_proba(self, X: Any) -> Array:
+    def predict_proba(self, X: Any, offset: Any = None) -> Array:
         """Return the probabilities of both classes, one row a sample; see `decision_function`."""
-        z = self.decision_function(X)
+        z = self.decision_function(X, offset)
         return np.stack([functional.sigmoid(-z), functional.sigmoid(z)], axis=1)
 
-    def predict(self, X: Any) -> Array:
+    def predict(self, X: Any, offset: Any = None) -> Array:
         """Return the more probable class of each row.
 
         Raises
@@ -196,7 +227,7 @@ class Model:
         ValueError
             If there is none, since a value is missing or a level was not seen in the fit.
         """
-        z = self.decision_function(X)
+        z = self.decision_function(X, offset)
         if np.isnan(z).any():
             row = int(np.argmax(np.isnan(z)))
             raise ValueError(
@@ -253,6 +284,7 @@ class Model:
             "classes": list(self.classes),
             "features": features,
             "na_values": list(self.na_values),
+            "offset": self.offset,
             "intercept": self.intercept,
             "coef": list(self.coef),
             "fit": self.fit,
@@ -269,17 +301,22 @@ def indicators(values: Array, feature: Feature) -> list[Array]:
 
 def facts(result: LogitResult) -> dict[str, Any]:
     """Return what a fit says, in full precision, for a JSON file."""
+    profile = {} if result.profile is None else {"chi2": _plain(result.profile.statistics)}
     return {
+        "method": result.method,
         "names": list(result.names),
         "estimates": _plain(result.params),
         "standard_errors": _plain(result.bse),
         "z": _plain(result.zvalues),
+        **profile,
         "p_values": _plain(result.pvalues),
         "intervals_95": _plain(result.conf_int()),
         "odds_ratios": _plain(result.odds_ratios),
         "odds_ratio_intervals_95": _plain(result.odds_ratios_conf_int()),
         "covariance_type": result.cov_type,
         "covariance": _plain(result.cov_params()),
+        "clusters": list(result.clusters),
+        "weight_kind": result.weight_kind,
         "observations": _plain(result.nobs),
         "log_likelihood": _plain(result.llf),
         "null_log_likelihood": _plain(result.llnull),
@@ -334,6 +371,7 @@ def model_of(estimator: Any, target: str = "y") -> Model:
         float(estimator.intercept_[0]),
         tuple(float(value) for value in estimator.coef_[0]),
         known,
+        offset="offset" if estimator._has_offset else None,
     )
 
 
@@ -379,6 +417,7 @@ def load(path: str | Path) -> Model:
             tuple(float(value) for value in content["coef"]),
             dict(content["fit"]),
             tuple(map(str, content.get("na_values", ()))),
+            None if content.get("offset") is None else str(content["offset"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TableError(f"{path} is a damaged model: {type(error).__name__} {error}") from None

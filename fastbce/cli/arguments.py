@@ -3,13 +3,34 @@
 from __future__ import annotations
 
 import codecs
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 DATA = "CSV or other text, Parquet, Arrow, .npy, .npz or .xlsx file; - for the standard input"
+
+ROBUST = ("hc0", "hc1", "hc2", "hc3")
+
+
+def with_kind_of_robust(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with a kind for each ``--robust`` that is a flag.
+
+    argparse would take what follows it, a file's name perhaps, for the kind.
+    """
+    found = list(argv)
+    for place, text in enumerate(found):
+        if text == "--":
+            break
+        # As argparse does, take what is cut short as long as it can be nothing else.
+        flag = len(text) > len("--r") and "--robust".startswith(text)
+        # What is like a kind is left to argparse, which says which there are.
+        if flag and not re.fullmatch(r"hc\d", "".join(found[place + 1 : place + 2]).lower()):
+            found[place] = f"--robust={ROBUST[0]}"
+    return found
 
 
 def list_of_names(text: str) -> list[str]:
@@ -121,8 +142,23 @@ def fit_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="inverse strength of an L2 penalty (default: inf, none)",
     )
-    add("--max-iter", type=count, default=200, metavar="N", help="most steps (default: 200)")
-    add("--robust", action="store_true", help="standard errors that hold if the model is wrong")
+    add("--firth", action="store_true", help="Firth's method, where classes separate or are rare")
+    add("--max-iter", type=count, metavar="N", help="most steps (default: 200)")
+    add(
+        "--robust",
+        nargs="?",
+        const="hc0",
+        type=str.lower,
+        choices=ROBUST,
+        help="standard errors that hold if the model is wrong (default of the kind: hc0)",
+    )
+    add(
+        "--cluster",
+        type=list_of_names,
+        default=[],
+        metavar="A[,B]",
+        help="standard errors for rows in clusters: the column that names them, or two",
+    )
     add(
         "--test-size",
         type=share,
@@ -142,7 +178,14 @@ def _column_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("columns").add_argument
     add("--features", type=list_of_names, metavar="A,B,...", help="columns to use (default: all)")
     add("--drop", type=list_of_names, default=[], metavar="A,B,...", help="columns not to use")
-    add("--weights", metavar="COL", help="how often each row counts")
+    add("--weights", metavar="COL", help="how much each row counts")
+    add(
+        "--weight-kind",
+        choices=("frequency", "sampling", "analytic"),
+        help="what weights are: numbers of rows (the default), one over the probability of being "
+        "sampled (with --robust or --cluster), or precisions",
+    )
+    add("--offset", metavar="COL", help="what is added to the log-odds, with the coefficient 1")
     add(
         "--categorical",
         type=list_of_names,
@@ -185,6 +228,7 @@ def predict_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--linear", action="store_true", help="add the linear predictor, the log-odds")
     add("--interval", type=share, metavar="LEVEL", help="add an interval, such as 0.95")
+    add("--offset", metavar="COL", help="the offset of each row, for a model that has one")
     add(
         "--missing",
         choices=("blank", "error"),

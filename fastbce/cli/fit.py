@@ -17,6 +17,7 @@ from fastbce.model_file import Model, facts
 from .csv_text import Spelling
 from .formats import read_table
 from .holdout import held_out, measures
+from .method import Method, method_of
 from .prepare import Data, Request, prepare
 from .reading import Choices
 from .report import coefficient_lines, document, note, say_reading, step, target_line
@@ -32,16 +33,6 @@ if TYPE_CHECKING:
 
 # Squares of larger values overflow.
 HUGE = 1e150
-# What the estimator calls its options, and how they are given here.
-OPTIONS = {
-    "Leave them out, fit with penalty='firth', or": "Leave columns out with --drop, or",
-    "Leave columns out, or": "Leave columns out with --drop, or",
-    "set a finite C": "give --C 1",
-    "Set a smaller C": "Give a smaller --C",
-    "set a smaller C": "give a smaller --C",
-    "Raise max_iter": "Raise --max-iter",
-    "max_iter was reached": "--max-iter was reached",
-}
 
 
 def spelling_of(arguments: argparse.Namespace) -> Spelling:
@@ -51,32 +42,48 @@ def spelling_of(arguments: argparse.Namespace) -> Spelling:
     )
 
 
-def _request(arguments: argparse.Namespace) -> Request:
-    target, features, weights = arguments.target, arguments.features, arguments.weights
-    for option, name in (("target", target), ("weights", weights)):
-        if features is not None and name in features:
-            raise TableError(f"the {option} {name!r} is among --features")
-    if target == weights:
-        raise TableError(f"the target {target!r} cannot be the weights as well")
-    if target in arguments.drop:
-        raise TableError(f"the target {target!r} is among --drop")
-    if arguments.robust and np.isfinite(arguments.C):
-        raise TableError("--robust is for standard errors, which a fit with --C has not")
+def _check_roles(arguments: argparse.Namespace) -> None:
+    """Refuse a column that is to be two things."""
+    roles = [
+        ("target", arguments.target),
+        ("weights", arguments.weights),
+        ("offset", arguments.offset),
+        *(("cluster", name) for name in arguments.cluster),
+    ]
+    seen: dict[str, str] = {}
+    for role, name in roles:
+        if name is None:
+            continue
+        if name in seen:
+            if seen[name] == role:
+                raise TableError(f"--cluster names {name!r} twice")
+            raise TableError(f"the {seen[name]} {name!r} cannot be the {role} as well")
+        if name in (arguments.features or ()):
+            raise TableError(f"the {role} {name!r} is among --features")
+        seen[name] = role
+    if arguments.target in arguments.drop:
+        raise TableError(f"the target {arguments.target!r} is among --drop")
+
+
+def _request(arguments: argparse.Namespace, method: Method) -> Request:
     choices = Choices(
-        features,
+        arguments.features,
         arguments.drop,
         arguments.categorical,
         dict(arguments.reference),
         arguments.pool_rare,
     )
     return Request(
-        target,
+        arguments.target,
         arguments.positive,
-        weights,
+        arguments.weights,
+        arguments.offset,
+        tuple(arguments.cluster),
         choices,
         arguments.missing,
         arguments.strict,
-        penalised=bool(np.isfinite(arguments.C)),
+        always_maximum=method.penalised or method.firth,
+        ways_out=method.ways_out,
     )
 
 
@@ -118,13 +125,17 @@ def run_fit(arguments: argparse.Namespace) -> None:
         If a file cannot be written.
     """
     _check_outputs(arguments)
-    request = _request(arguments)
+    method = method_of(arguments)
+    _check_roles(arguments)
+    request = _request(arguments, method)
     table, data = _read(arguments, request)
     say_reading(table, data)
-    first = _First(arguments, table, data)
+    first = _First(arguments, method, table, data)
     with step("fitting all rows"):
-        estimator, warned = _fit(data, arguments, table.source, data.weight)
-    _refuse_without_inference(estimator, table.source)
+        estimator, warned = _fit(data, method, table.source, data.weight)
+    why = _why_no_inference(estimator, method)
+    if why:
+        raise TableError(f"{table.source}: {why}")
     for text in warned:
         note(text)
     model = _model(arguments, data, estimator, {"held_out": first.measured, "warnings": warned})
@@ -152,8 +163,7 @@ def _write(path: Path, text: str) -> None:
 def _read(arguments: argparse.Namespace, request: Request) -> tuple[Table, Data]:
     names = None
     if request.choices.features is not None:
-        named = [*request.choices.features, request.target, request.weights]
-        names = [name for name in dict.fromkeys(named) if name is not None]
+        names = list(dict.fromkeys([*request.choices.features, *request.used]))
     with step(f"reading {arguments.data}"):
         table = read_table(arguments.data, names, spelling_of(arguments))
     with step("encoding"):
@@ -164,7 +174,9 @@ def _read(arguments: argparse.Namespace, request: Request) -> tuple[Table, Data]
 class _First:
     """The fit without the held-out rows, and how well it does on them."""
 
-    def __init__(self, arguments: argparse.Namespace, table: Table, data: Data) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, method: Method, table: Table, data: Data
+    ) -> None:
         self.measured: dict[str, float] | None = None
         self.why = ""
         self.z: Array | None = None
@@ -180,71 +192,52 @@ class _First:
             weight *= data.weight
         with step("fitting without the held-out rows"):
             try:
-                estimator, _ = _fit(data, arguments, table.source, weight)
+                # Standard errors are not asked for, and clusters may have no rows here.
+                estimator, _ = _fit(data, method.plain, table.source, weight)
             except TableError as error:
                 self.why = str(error)
                 return
-        why = _why_no_inference(estimator)
+        why = _why_no_inference(estimator, method)
         if "separate" in why:
             self.why = "without the held-out rows the classes separate"
             return
-        z = logits(estimator, data.X, table.source)
+        z = _logits(estimator, data, table.source)
         shown = None if data.weight is None else data.weight[hidden]
         self.measured = measures(z[hidden], data.y[hidden], shown)
         self.hidden, self.z = hidden, z
 
 
-def _fit(
-    data: Data, arguments: argparse.Namespace, source: Path, weight: Array | None
-) -> tuple[Any, list[str]]:
+def _fit(data: Data, method: Method, source: Path, weight: Array | None) -> tuple[Any, list[str]]:
     """Return the fitted estimator, and what it warned of."""
     from sklearn.exceptions import ConvergenceWarning
 
-    from fastbce.linear_model import LogisticRegression
-
-    estimator = LogisticRegression(
-        C=arguments.C,
-        cov_type="HC0" if arguments.robust else "nonrobust",
-        max_iter=arguments.max_iter,
-    )
+    estimator = method.estimator()
+    clusters = data.clusters if method.cov_type == "cluster" else None
     estimator._column_names = data.names
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         # What overflows is judged by the estimator, by what comes of it.
         warnings.simplefilter("ignore", RuntimeWarning)
         try:
-            estimator.fit(data.X, data.y, weight)
+            estimator.fit(data.X, data.y, weight, offset=data.offset, clusters=clusters)
         except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
             text = f"{one_line(error)}{_huge(data.X, data.names)}"
-            raise TableError(f"{source}: {with_options(text)}") from error
-    warned = [with_options(str(warning.message)) for warning in caught]
-    if warned and np.isfinite(arguments.C):
+            raise TableError(f"{source}: {method.with_options(text)}") from error
+    warned = [method.with_options(str(warning.message)) for warning in caught]
+    if warned and method.penalised:
         raise TableError(f"{source}: {warned[0]}")
     return estimator, warned
 
 
-def with_options(text: str) -> str:
-    """Return a message of the estimator with the options of the command line."""
-    for name, option in OPTIONS.items():
-        text = text.replace(name, option)
-    return text
-
-
-def _why_no_inference(estimator: Any) -> str:
+def _why_no_inference(estimator: Any, method: Method) -> str:
     """Return why an unpenalised fit has no result, or nothing."""
     from fastbce.inference import InferenceError
 
     try:
         _ = estimator.result_
     except InferenceError as error:
-        return "" if np.isfinite(estimator.C) else with_options(str(error))
+        return "" if method.penalised else method.with_options(str(error))
     return ""
-
-
-def _refuse_without_inference(estimator: Any, source: Path) -> None:
-    why = _why_no_inference(estimator)
-    if why:
-        raise TableError(f"{source}: {why}")
 
 
 def _huge(X: Array, names: list[str]) -> str:
@@ -256,11 +249,11 @@ def _huge(X: Array, names: list[str]) -> str:
     return f"; column {names[largest]!r} holds values of up to {size[largest]:.4g} in size"
 
 
-def logits(model: Any, X: Array, source: Path, rows: Array | None = None) -> Array:
-    """Return the logits of some rows, which must be finite."""
+def _logits(estimator: Any, data: Data, source: Path) -> Array:
+    """Return the logits, which must be finite."""
     with np.errstate(over="ignore", invalid="ignore"):
-        z = np.asarray(model.decision_function(X))
-    bad = ~np.isfinite(z) if rows is None else ~np.isfinite(z) & rows
+        z = np.asarray(estimator.decision_function(data.X, data.offset))
+    bad = ~np.isfinite(z)
     if bad.any():
         row = int(np.argmax(bad)) + 1
         raise TableError(f"{source}: the values in row {row} are so large that no prediction holds")
@@ -275,6 +268,7 @@ def _model(
         "rows": len(data.y),
         "C": None if np.isinf(arguments.C) else arguments.C,
         "weights": arguments.weights,
+        "cluster_columns": arguments.cluster,
         **said,
     }
     if np.isinf(arguments.C):
@@ -287,6 +281,7 @@ def _model(
         tuple(float(value) for value in estimator.coef_[0]),
         details,
         tuple(arguments.na_values),
+        arguments.offset,
     )
 
 

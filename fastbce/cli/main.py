@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import fastbce
 
-from .arguments import count, fit_arguments, predict_arguments
+from .arguments import count, fit_arguments, predict_arguments, with_kind_of_robust
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -230,6 +230,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 where a check of the command itself failed, 2 for bad input or a missing
         extra, 130 after Ctrl-C, 141 where the reader of the output has gone.
     """
+    argv = sys.argv[1:] if argv is None else argv
+    if list(argv[:1]) == ["fit"]:
+        argv = with_kind_of_robust(argv)
     arguments = _build_parser().parse_args(argv)
     command: Command = arguments.command
     try:

@@ -192,19 +192,20 @@ def _odds_ratios(figure: Any, axes: Any, model: Model) -> None:
     """Draw odds ratios for one unit, as in the table, those furthest from 1 in standard errors."""
     coef = np.array(model.coef)
     first = len(model.fit.get("names", ())) - len(coef)
-    half = np.zeros(len(coef))
+    bounds = np.column_stack([coef, coef])
     order = np.argsort(-np.abs(coef), kind="stable")
     chosen = "largest"
     if "standard_errors" in model.fit:
         error = np.array(model.fit["standard_errors"], np.float64)[first:]
-        half = 1.959963984540054 * error
         order = np.argsort(-np.abs(coef / error), kind="stable")
         chosen = "most significant"
+        # Those of the table: for Firth's method they are no multiple of standard errors.
+        bounds = model.result_.conf_int()[first:]
     order = order[:MOST_BARS]
     # In the order of the table, from the top.
     order = np.sort(order)[::-1]
     edge = np.log(FARTHEST)
-    low, high = (np.exp(np.clip(coef[order] + s * half[order], -edge, edge)) for s in (-1, 1))
+    low, high = (np.exp(np.clip(bound[order], -edge, edge)) for bound in bounds.T)
     middle = np.exp(np.clip(coef[order], -edge, edge))
     places = np.arange(len(order))
     figure.set_size_inches(8, max(3.0, 1.6 + 0.24 * len(order)))
@@ -216,7 +217,7 @@ def _odds_ratios(figure: Any, axes: Any, model: Model) -> None:
     axes.set_xticks([], minor=True)
     axes.set_yticks(places, [_plain(_short(model.names[i])) for i in order], fontsize=8)
     axes.set_ylim(-0.7, len(order) - 0.3)
-    interval = ", with 95 % intervals" if half.any() else ""
+    interval = ", with 95 % intervals" if "standard_errors" in model.fit else ""
     axes.set_xlabel(f"odds ratio for one more unit{interval} (log scale)")
     rest = f" ({len(order)} {chosen} of {len(coef)})" if len(order) < len(coef) else ""
     axes.set_title(f"odds ratios{rest}")

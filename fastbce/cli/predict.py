@@ -35,12 +35,19 @@ SHOWN_LEVELS = 5
 class _Rows:
     """The matrix of a table, and the rows that get no prediction."""
 
-    def __init__(self, table: Table, model: Model) -> None:
+    def __init__(self, table: Table, model: Model, offset: str | None) -> None:
         self.X = np.empty((table.rows, len(model.coef)), order="F")
         self.missing: Array = np.zeros(table.rows, np.bool_)
         self.unknown: Array = np.zeros(table.rows, np.bool_)
         self.missing_in: dict[str, int] = {}
         self.levels: list[str] = []
+        self.offset: Array | None = None
+        if offset is not None:
+            self.offset = np.asarray(table.column(offset, fitting=False).numbers(), np.float64)
+            gone = np.isnan(self.offset)
+            if gone.any():
+                self.missing_in[offset] = int(np.count_nonzero(gone))
+            self.missing |= gone
         place = 0
         for feature in model.features:
             column = table.column(feature.name, fitting=False)
@@ -81,8 +88,11 @@ def run_predict(arguments: argparse.Namespace) -> None:
     out = Path("-") if arguments.out is None else arguments.out
     check_writable("--out", out, [arguments.data, arguments.model])
     model = load(arguments.model)
+    _check_offset(model, arguments)
     covariance = _covariance(model, arguments.model) if arguments.interval else None
     wanted = dict.fromkeys([*arguments.id, *(feature.name for feature in model.features)])
+    if arguments.offset is not None:
+        wanted[arguments.offset] = None
     said = spelling_of(arguments)
     missing = tuple(dict.fromkeys([*said.na_values, *model.na_values]))
     spelling = Spelling(said.sep, said.decimal, said.encoding, missing)
@@ -91,7 +101,7 @@ def run_predict(arguments: argparse.Namespace) -> None:
     check_names(table.source, arguments.id, table.columns)
     for text in table.notes:
         note(f"{table.source}: {text}")
-    rows = _Rows(table, model)
+    rows = _Rows(table, model, arguments.offset)
     _say_blanks(rows, table, arguments)
     z = _logits(model, rows, table.source)
     columns = [(name, _cells(table, name)) for name in arguments.id]
@@ -116,6 +126,18 @@ def run_predict(arguments: argparse.Namespace) -> None:
     write_whole(out, write)
     blank = int(np.count_nonzero(np.isnan(z)))
     note(f"wrote {len(z)} predictions to {out}" + (f", {blank} of them blank" if blank else ""))
+
+
+def _check_offset(model: Model, arguments: argparse.Namespace) -> None:
+    if model.offset is not None and arguments.offset is None:
+        raise TableError(
+            f"{arguments.model} was fitted with the offset {model.offset!r}: give --offset and the "
+            f"column of {arguments.data} that holds it (zeros, where there is none)"
+        )
+    if model.offset is None and arguments.offset is not None:
+        raise TableError(
+            f"{arguments.model} was fitted without an offset: leave --offset {arguments.offset} out"
+        )
 
 
 def _header(arguments: argparse.Namespace) -> list[str]:
@@ -164,7 +186,7 @@ def _say_blanks(rows: _Rows, table: Table, arguments: argparse.Namespace) -> Non
 def _logits(model: Model, rows: _Rows, source: Path) -> Array:
     known = ~(rows.missing | rows.unknown)
     with np.errstate(over="ignore", invalid="ignore"):
-        z = model.decision_function(rows.X)
+        z = model.decision_function(rows.X, rows.offset)
     bad = ~np.isfinite(z) & known
     if bad.any():
         row = int(np.argmax(bad)) + 1

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from fastbce._columns import TableError
+from fastbce._columns import Column, TableError
 from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
@@ -31,10 +31,20 @@ class Request:
     target: str
     positive: str | None = None
     weights: str | None = None
+    offset: str | None = None
+    clusters: tuple[str, ...] = ()
     choices: Choices = field(default_factory=Choices)
     missing: str = "drop"
     strict: bool = False
-    penalised: bool = False
+    # Whether there is a maximum where classes separate, and the options with which there is one.
+    always_maximum: bool = False
+    ways_out: tuple[str, ...] = ()
+
+    @property
+    def used(self) -> list[str]:
+        """Names of the columns that are no variables."""
+        names = (self.target, self.weights, self.offset, *self.clusters)
+        return [name for name in names if name is not None]
 
 
 @dataclass
@@ -44,6 +54,8 @@ class Data:
     X: Array
     y: Array
     weight: Array | None
+    offset: Array | None
+    clusters: Array | None  # numbers of the rows' clusters, a column each way
     features: list[Feature]
     classes: tuple[Label, Label]
     rows: int  # of the table
@@ -80,17 +92,12 @@ def prepare(table: Table, request: Request) -> Data:
     """
     source = table.source
     problems: list[str] = []
-    weight = None
     try:
         labels, known, classes = target_of(table, request.target, request.positive)
     except TableError as error:
         problems.append(said_of(source, error))
-    try:
-        weight = _weights(table, request.weights)
-    except TableError as error:
-        problems.append(said_of(source, error))
-    used = [name for name in (request.target, request.weights) if name is not None]
-    reading = read_columns(table, used, request.choices)
+    beside = _beside(table, request, problems)
+    reading = read_columns(table, request.used, request.choices)
     problems += reading.problems
     if request.strict:
         problems += [_strictly(name, why) for name, why in reading.left_out.items()]
@@ -99,16 +106,19 @@ def prepare(table: Table, request: Request) -> Data:
         raise _no_column(source, reading.left_out)
     missing = {request.target: int(np.count_nonzero(~known))}
     keep = known
-    if weight is not None and request.weights is not None:
-        gone = np.isnan(weight)
-        missing[request.weights] = int(np.count_nonzero(gone))
+    for name, found in beside.items():
+        gone = found < 0 if name in request.clusters else np.isnan(found)
+        if gone.all():
+            what = "cluster" if name in request.clusters else "offset"
+            what = "weights" if name == request.weights else what
+            raise TableError(f"{source}: column {name!r} has no values; name another for --{what}")
+        missing[name] = int(np.count_nonzero(gone))
         keep &= ~gone
     values = _encoded(table, reading.features, keep, missing)
     missing = {name: count for name, count in missing.items() if count}
     _check_missing(source, keep, missing, request)
-    if weight is not None:
-        keep &= weight > 0
-        weight = weight[keep]
+    if request.weights is not None:
+        keep &= beside[request.weights] > 0
     y = labels[keep]
     _check_classes(source, y, missing)
     usable = Usable(
@@ -116,13 +126,14 @@ def prepare(table: Table, request: Request) -> Data:
         reading.features,
         {name: found if keep.all() else found[keep] for name, found in values.items()},
         y,
-        weight,
+        {name: found[keep] for name, found in beside.items()},
         classes,
         reading.left_out,
+        request.ways_out,
     )
-    del values
+    del values, beside
     usable.settle(request.choices.pool_rare)
-    if not request.penalised:
+    if not request.always_maximum:
         usable.without_one_class(strict=request.strict)
         usable.refuse_separation()
     if not any(feature.levels is None or feature.indicated for feature in usable.features):
@@ -134,8 +145,20 @@ def prepare(table: Table, request: Request) -> Data:
     release_memory()
     if request.strict:
         fail(source, [_strictly(name, why) for name, why in reading.left_out.items()])
-    about = (table.rows, missing, reading.left_out)
-    return Data(X, usable.y, usable.weight, features, classes, *about)
+    return Data(
+        X,
+        usable.y,
+        None if request.weights is None else usable.beside[request.weights],
+        None if request.offset is None else usable.beside[request.offset],
+        np.column_stack([usable.beside[name] for name in request.clusters])
+        if request.clusters
+        else None,
+        features,
+        classes,
+        table.rows,
+        missing,
+        reading.left_out,
+    )
 
 
 def _no_column(source: Path, left_out: dict[str, str]) -> TableError:
@@ -147,10 +170,43 @@ def _strictly(name: str, why: str) -> str:
     return f"{name!r} {why}; leave it out with --drop, or do without --strict"
 
 
-def _weights(table: Table, name: str | None) -> Array | None:
-    if name is None:
-        return None
+def _beside(table: Table, request: Request, problems: list[str]) -> dict[str, Array]:
+    """Return weights, offset (NaN is missing) and clusters (-1 is) by column; add to `problems`."""
+    readers: dict[str, Callable[[Table, str], Array]] = dict.fromkeys(request.clusters, _clusters)
+    if request.offset is not None:
+        readers[request.offset] = _offset
+    if request.weights is not None:
+        readers[request.weights] = _weights
+    beside = {}
+    for name, read in readers.items():
+        try:
+            beside[name] = read(table, name)
+        except TableError as error:
+            problems.append(said_of(table.source, error))
+    return beside
+
+
+def _clusters(table: Table, name: str) -> Array:
     column = table.column(name, fitting=True)
+    try:
+        numbers, labels = column.codes()
+    except NotImplementedError:  # what Arrow has for types that are no text
+        column.refuse(f"is of type {column.values.type}", "clusters are text, numbers or dates")
+    return np.where(numbers == len(labels), -1, numbers.astype(np.intp))
+
+
+def _offset(table: Table, name: str) -> Array:
+    return np.asarray(_beside_numbers(table, name, "offsets").numbers(), np.float64)
+
+
+def _beside_numbers(table: Table, name: str, what: str) -> Column:
+    """Return a column of numbers that is no variable, with the advice for it."""
+    column = table.column(name, fitting=False)
+    return replace(column, advice=column.advice._replace(leave_out=f"{what} are numbers"))
+
+
+def _weights(table: Table, name: str) -> Array:
+    column = _beside_numbers(table, name, "weights")
     weight = np.asarray(column.numbers(), np.float64)
     negative = weight < 0
     if negative.any():

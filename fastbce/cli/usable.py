@@ -34,9 +34,10 @@ class Usable:
     features: list[Feature]
     values: dict[str, Array]
     y: Array
-    weight: Array | None
+    beside: dict[str, Array]  # weights, offset and clusters of the rows, by column
     classes: tuple[Label, Label]
     left_out: dict[str, str]
+    ways_out: tuple[str, ...]  # options with which there is a maximum
 
     def settle(self, pool_rare: int = 0) -> None:
         """Leave out the levels and columns that tell nothing in these rows; pool rare levels."""
@@ -126,7 +127,7 @@ class Usable:
 
     def _cut(self, rows: Array) -> None:
         self.y = self.y[rows]
-        self.weight = None if self.weight is None else self.weight[rows]
+        self.beside = {name: found[rows] for name, found in self.beside.items()}
         self.values = {name: found[rows] for name, found in self.values.items()}
 
     def refuse_separation(self) -> None:
@@ -149,7 +150,7 @@ class Usable:
             ways.append(f"--pool-rare {enough} (levels with fewer rows become one)")
         dropped = list(dict.fromkeys(one.feature for one in alone))
         ways += [f"--drop {','.join(dropped)}"] * (len(dropped) < len(self.features))
-        ways.append("--C 1 (a penalty, so no p-values)")
+        ways += self.ways_out
         return TableError(
             f"{self.source}: the classes separate, so the likelihood has no maximum, by each of "
             f"these alone: {listed}{more}; give {', or '.join(ways)}"
