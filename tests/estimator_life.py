@@ -37,11 +37,11 @@ PARAMETERS: dict[str, tuple[list[Any], list[Any]]] = {
     # name -> valid values, invalid values
     "C": ([1.0, 0.01, 100, np.inf], [0, -1.0, np.nan, "1", True]),
     "fit_intercept": ([True, False], ["no", None, 2]),
-    "solver": (["auto", "newton", "lbfgs"], ["newton-cg", None]),
+    "solver": (["auto", "newton", "lbfgs"], ["newton-cf", None]),
     "tol": ([1e-6, 1e-9], [0, np.inf, np.nan, "1"]),
     "max_iter": ([200, 300], [0, True, 1.5, None]),
     "warm_start": ([False, True], ["no", None, 2]),
-    "cov_type": (["nonrobust", "HC0"], ["HC1", None]),
+    "cov_type": (["nonrobust", "HC0"], ["HC4", None]),
     "class_weight": ([None, None, "balanced", {0: 2.0, 1: 0.5}], ["even"]),
 }
 

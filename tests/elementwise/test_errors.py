@@ -233,7 +233,7 @@ def test_reduction_that_is_no_name(case: Case, reduction: Any, words: str) -> No
 def test_check_labels_that_is_no_flag(case: Case, flag: Any, words: str) -> None:
     words_of_all = ["check_labels must be True or False", words]
     refuse(TypeError, words_of_all, case, *arguments_of(case), check_labels=flag)
-    case(*arguments_of(case), check_labels=np.True_)
+    case(np.full(3, 0.5), np.ones(3), check_labels=np.True_)
 
 
 @every_loss

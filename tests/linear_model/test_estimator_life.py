@@ -202,8 +202,8 @@ INVALID: list[tuple[str, Any]] = [
     *(("tol", value) for value in (np.inf, np.nan, 0, -1e-6, "1e-6", None, True)),
     *(("C", value) for value in (np.nan, 0, -1, -np.inf, "1", None, True)),
     *(("max_iter", value) for value in (True, 0, -1, 1.5, np.inf, None, "200")),
-    *(("solver", value) for value in ("saga", None, 1)),
-    *(("cov_type", value) for value in ("HC1", None, "cluster")),
+    *(("solver", value) for value in ("sag2", None, 1)),
+    *(("cov_type", value) for value in ("HC4", None, "clusters")),
 ]
 
 
