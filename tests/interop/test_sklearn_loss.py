@@ -29,6 +29,7 @@ losses.HalfBinomialLoss = losses._LOSSES[name] = HalfBinomialLoss
 """
 
 
+@pytest.mark.ci
 def test_the_tests_of_scikit_learn_accept_it(tmp_path: Path) -> None:
     file = Path(sys.modules["sklearn"].__file__ or "").parent / "_loss/tests/test_loss.py"
     if not file.exists():
