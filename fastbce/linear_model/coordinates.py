@@ -19,6 +19,8 @@ from fastbce._linear_options import Frame
 from .sparse import SparseRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastbce._inputs import Array
 
     from .samples import Rows
@@ -100,6 +102,14 @@ def parts(X: Array, elements: int = AT_ONCE) -> list[slice]:
     return [slice(start, start + step) for start in range(0, len(X), step)]
 
 
+def counted(X: Array, weight: Array | None) -> Iterator[Array]:
+    """Give the rows part by part, without those of weight 0."""
+    for part in parts(X):
+        rows = X[part] if weight is None else X[part][weight[part] > 0]
+        if len(rows):
+            yield rows
+
+
 def sample_size(columns: int) -> int:
     """Return the number of rows that tell where columns lie."""
     return max(LEAST_SAMPLE, min(SAMPLE_ROWS, SAMPLE_ELEMENTS // max(columns, 1)))
@@ -158,10 +168,7 @@ def _location(X: Array) -> tuple[Array, Array]:
 def _deviations(X: Array, _y: Any, weight: Array | None, columns: Array, middle: Array) -> Array:
     """Return the largest distances of some columns from their middles."""
     most = np.zeros(len(columns))
-    for part in parts(X):
-        some = X[part][:, columns].astype(np.float64)
-        if weight is not None:
-            some = some[weight[part] > 0]
-        if len(some):
-            most = np.maximum(most, np.abs(some - middle).max(axis=0))
+    for rows in counted(X, weight):
+        some = rows[:, columns].astype(np.float64)
+        most = np.maximum(most, np.abs(some - middle).max(axis=0))
     return most

@@ -18,7 +18,7 @@ from scipy.optimize import linprog
 
 from fastbce.inference import InferenceError
 
-from .coordinates import Coordinates, parts
+from .coordinates import Coordinates, counted, parts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,12 +119,9 @@ def _reach(
 ) -> Array:
     """Return the largest change of a logit along each direction."""
     most = np.zeros(len(directions))
-    for part in parts(X):
-        rows = coordinates.design(X[part])
-        if weight is not None:
-            rows = rows[weight[part] > 0]
-        if len(rows):
-            most = np.maximum(most, np.abs(rows @ directions.T).max(axis=0))
+    for rows in counted(X, weight):
+        logits = coordinates.design(rows) @ directions.T
+        most = np.maximum(most, np.abs(logits).max(axis=0))
     return most
 
 
