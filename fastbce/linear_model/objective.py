@@ -16,6 +16,8 @@ from .samples import add
 from .sparse import SparseRows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fastbce._inputs import Array
 
     from .samples import Rows
@@ -171,6 +173,16 @@ def _sums_beside(
     return found or (0.0, np.zeros(coef.size), None)
 
 
+def designs(
+    X: Array, coordinates: Coordinates, theta: Array, offset: Array | None
+) -> Iterator[tuple[slice, Array, Array]]:
+    """Give the rows part by part: which they are, in these coordinates, and their logits."""
+    for part in parts(X):
+        design = coordinates.design(X[part])
+        z = design @ theta
+        yield part, design, z if offset is None else z + offset[part]
+
+
 @np.errstate(all="ignore")
 def _projected(
     X: Array,
@@ -183,11 +195,7 @@ def _projected(
 ) -> tuple[Array]:
     """Return what :meth:`Objective.projected` does, of one chunk."""
     total = np.zeros((basis.shape[1],) * 2)
-    for part in parts(X):
-        design = coordinates.design(X[part])
-        z = design @ theta
-        if offset is not None:
-            z += offset[part]
+    for part, design, z in designs(X, coordinates, theta, offset):
         e = np.exp(-np.abs(z))
         factor = e / (1 + e) ** 2
         if weight is not None:

@@ -17,9 +17,9 @@ from scipy import linalg
 
 from fastbce.inference import InferenceError
 
-from .coordinates import Coordinates, parts
+from .coordinates import Coordinates
 from .curvature import EPS, inverse_of, refined
-from .objective import HESSIAN
+from .objective import HESSIAN, designs
 from .solvers import Steps
 
 if TYPE_CHECKING:
@@ -145,11 +145,7 @@ def _pull(
 ) -> tuple[Array]:
     """Return the score of the penalty, of one chunk."""
     total = np.zeros(len(theta))
-    for part in parts(X):
-        design = coordinates.design(X[part])
-        z = design @ theta
-        if offset is not None:
-            z += offset[part]
+    for part, design, z in designs(X, coordinates, theta, offset):
         e = np.exp(-np.abs(z))
         leverage = e / (1 + e) ** 2 * np.sum((design @ root) ** 2, axis=1)
         if weight is not None:
