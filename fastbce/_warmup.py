@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import functional
+from ._backends import active_backend
 from ._inputs import check_choice
 from ._operations import OPERATIONS
 from ._threads import get_num_threads
@@ -139,6 +140,8 @@ def _do(task: _Task, say: Callable[[str], None]) -> None:
 
 def _most_processes() -> int:
     """Return how many processes may compile: one where they could not hand anything over."""
+    if active_backend() != "numba":
+        return 1
     from ._kernels.compile import on_disk
 
     # A program that contains Python is no interpreter to be started.

@@ -293,6 +293,7 @@ def test_usable_processors_without_an_affinity_mask(
 # --- warm-up ------------------------------------------------------------------------------------
 
 
+@pytest.mark.ci
 def test_after_warmup_no_call_compiles(python: Python) -> None:
     script = """
 import numpy as np, fastbce
