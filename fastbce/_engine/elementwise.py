@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -14,14 +15,16 @@ from fastbce._kernels.results import APART
 from fastbce._operations import Family, Operation
 from fastbce._typing import Array, Call
 
-from .calls import NO_SPACES, Kernel, execute, plain_arrays
+from .calls import NO_SPACES, PIECE, Kernel, entry_of, execute, plain_arrays
 from .memory import empty as empty  # noqa: PLC0414 - makes the results of this backend
-from .operands import WRITTEN, as_short
+from .operands import WRITTEN, as_short, mismatch
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
 # operations, a few multiplications per element, need more.
 MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 3 << 15, 5 << 15
+# Bytes of scores that are a short call: less than what two threads must have.
+SHORT = 2 * MIN_PER_THREAD
 # Spans that are summed on their own: 2^15 float64 partial sums at most, 256 KiB.
 MAX_SPANS = 1 << 15
 
@@ -61,20 +64,73 @@ def _kernels_of(family: Family) -> _Kernels:
 
 
 class _Scratch(threading.local):
-    """Each thread's place for one sum and its lanes.
+    """Each thread's last options of a run that sums: one span, whose sum nobody reads, and lanes.
 
     They are kept between calls: to make them anew costs a small call 0.6 us.
     """
 
     def __init__(self) -> None:
-        total, lanes = np.zeros(1), np.empty((1, LANES))
+        partials, lanes = np.zeros(1), np.empty((1, LANES))
         self.of = {
-            np.dtype(t): (total, (np.empty((1, 2, LANES), t), lanes))
-            for t in (np.float32, np.float64)
+            dtype: (NO_SPACES[dtype], partials, PIECE, np.empty((1, 2, LANES), dtype), lanes)
+            for dtype in (np.dtype(np.float32), np.dtype(np.float64))
         }
 
 
 _scratch = _Scratch()
+
+
+def short_of(
+    operation: Operation, dtype: np.dtype[Any], labels: np.dtype[Any], parameters: tuple[Any, ...]
+) -> Callable[..., Any]:
+    """Return ``short(scores, labels, scale)`` for short plain calls of a loss in these dtypes.
+
+    It computes what `compute` does with that scale and these further parameters, but finds out
+    nothing anew: 2 us less. It makes the arrays too, and returns the sum of the losses, None where
+    that is no result, and the arrays.
+    """
+    kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
+    sums, count = operation.returns_loss, operation.arrays
+    before, after = (None, None, None, *operation.before), operation.after
+    spaces = (NO_SPACES[dtype],)
+
+    def short(x: Array, y: Array, scale: float) -> tuple[Any, tuple[Array, ...]]:
+        results = flat = make(x.shape) if count else ()
+        if x.ndim > 1:
+            x, y, flat = x.ravel(), y.ravel(), tuple([a.ravel() for a in results])
+        if len(x) != len(y) or (count and len(x) != len(flat[0])):
+            raise mismatch(x, y, *flat)
+        arrays = (x, y) + before + flat + after  # noqa: RUF005 - stars take twice as long
+        options = (scale, *parameters) + (_scratch.of[dtype] if sums else spaces)
+        return run(0, 0, arrays, options), results
+
+    def make(shape: tuple[int, ...]) -> tuple[Array, ...]:
+        if count == 1:  # a loop of one turn costs 0.2 us
+            return (np.empty(shape, dtype),)
+        return tuple([np.empty(shape, dtype) for _ in range(count)])
+
+    x, last = np.empty(0, dtype), _scratch.of[dtype] if sums else spaces
+    like = (x, np.empty(0, labels), *before, *(x,) * count, *after)
+    kernel = kernels.sums if sums else kernels.elements
+    run = entry_of(kernel.run, 0, 0, like, (1.0, *parameters, *last))
+    return short
+
+
+def short_transform_of(operation: Operation, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return ``short(*inputs, output)`` for short plain calls of an operation without labels."""
+    kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
+    x = np.empty(0, dtype)
+    block = entry_of(kernels.block, *(x,) * len(operation.family.arguments), x)
+
+    def short(*arrays: Array) -> None:
+        if arrays[0].ndim > 1:
+            arrays = tuple([a.ravel() for a in arrays])
+        n = len(arrays[0])
+        if n != len(arrays[1]) or n != len(arrays[-1]):
+            raise mismatch(*arrays)
+        block(*arrays)
+
+    return short
 
 
 def compute(
@@ -90,20 +146,16 @@ def compute(
         losses = "none"  # the mean of one is itself
     if plain and losses != "samples" and inputs[0].nbytes < 2 * least:
         # What one thread is to do at once: 1 us less than the way of all other calls.
-        arrays = plain_arrays(inputs, outputs)
+        arrays = plain_arrays(*inputs, *outputs)
         if kernels.block is not None:
             kernels.block(*arrays)
             return None
+        first = _from(0, parameters)
         if losses == "none":
-            kernels.elements.run(0, 0, arrays, (*_from(0, parameters), NO_SPACES[dtype]))
+            kernels.elements.run(0, 0, arrays, (*first, NO_SPACES[dtype]))
             return None
-        partials, work = _scratch.of[dtype]
-        if len(arrays[0]) > STRIP:
-            partials = np.zeros(-(-len(arrays[0]) // STRIP))
-        partials[0] = 0.0
-        first = (*_from(0, parameters), NO_SPACES[dtype])
-        kernels.sums.run(0, 0, arrays, (*first, partials, STRIP, *work))
-        return _added_up(partials)
+        total: float = kernels.sums.run(0, 0, arrays, (*first, *_scratch.of[dtype]))
+        return total
     if losses == "sum":
         return _sum(kernels.sums, call, parameters, least)
     if losses == "samples":
@@ -145,8 +197,6 @@ def _from(start: int, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _added_up(partials: Array) -> float:
     """Add partial sums one after the other, where sum() may change its order with the version."""
-    if len(partials) == 1:
-        return float(partials.item())
     with np.errstate(all="ignore"):
         return float(partials.cumsum()[-1])
 

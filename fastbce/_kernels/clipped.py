@@ -244,7 +244,7 @@ def clipped_losses(
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss and gradient of each element."""
     p, y, w, mask, loss, grad = arrays
-    bounds, scale, bad_labels, bad_scores, rules, pos, spaces = options
+    scale, bounds, bad_labels, bad_scores, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
     check_unit(p, y, w, mask, rules[0], bad_scores)
     count(p, y, w, mask, rules[0], bounds, rules[4], thread)
@@ -353,10 +353,14 @@ def clipped_strip(
 
 
 @kernel
-def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`."""
+def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
+    """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`.
+
+    Returns the sum of all.
+    """
     p, y, w, mask, _, grad = arrays
-    bounds, scale, bad_labels, bad_scores, rules, pos, spaces, partials, span, work, lanes = options
+    scale, bounds, bad_labels, bad_scores, rules, pos, spaces, partials, span, work, lanes = options
+    total = 0.0
     for s in range(0, p.size, STRIP):
         e = min(s + STRIP, p.size)
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
@@ -366,19 +370,22 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         rest = (cut(grad, s, e), bounds, scale, rules[1], rules[3])
         clipped_strip(p[s:e], *given, pos, rules[:4], *rest, *where)
-        partials[(first + s) // span] += tree_sum(where[1][0])
+        found = tree_sum(where[1][0])
+        partials[(first + s) // span] += found
+        total += found
     fence(spaces)
+    return total
 
 
 @kernel
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
     p, y, w, mask, _, grad = arrays
-    bounds, scale, bad_labels, bad_scores, rules, pos, spaces, loss, outputs, rows, work = options
+    scale, bounds, bad_labels, bad_scores, rules, pos, spaces, loss, outputs, rows, work = options
     for s in range(0, p.size, rows * outputs):
         e = min(s + rows * outputs, p.size)
         values = work[thread, : e - s]
         part = (p[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, cut(grad, s, e))
-        parameters = (bounds, scale, bad_labels, bad_scores, rules, pos, spaces)
+        parameters = (scale, bounds, bad_labels, bad_scores, rules, pos, spaces)
         clipped_run(thread, first + s, part, parameters)
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

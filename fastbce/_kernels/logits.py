@@ -199,10 +199,14 @@ def logits_strip(
 
 
 @kernel
-def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """All but losses; the sum of the losses of each `span` elements goes to `partials`."""
+def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
+    """All but losses; the sum of the losses of each `span` elements goes to `partials`.
+
+    Returns the sum of all.
+    """
     z, y, w, mask, _, prob, grad, hess = arrays
     scale, bad_labels, rules, pos, spaces, partials, span, work, lanes = options
+    total = 0.0
     for s in range(0, z.size, STRIP):
         e = min(s + STRIP, z.size)
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
@@ -211,8 +215,11 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         count(z[s:e], *given, rules[0], None, rules[3], thread)
         place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         logits_strip(z[s:e], *given, pos, rules[:2], rules[2], results, scale, place, mine)
-        partials[(first + s) // span] += tree_sum(mine[0])
+        found = tree_sum(mine[0])
+        partials[(first + s) // span] += found
+        total += found
     fence(spaces)
+    return total
 
 
 @kernel

@@ -19,6 +19,8 @@ from fastbce._typing import Array, Call
 
 # What makes the results of this backend.
 empty = np.empty
+# It has no way of its own for short calls.
+SHORT = 0
 
 
 def compute(
@@ -70,8 +72,8 @@ def logit(call: Call) -> None:
 
 def clipped(
     call: Call,
-    bounds: tuple[Any, Any],
     scale: float,
+    bounds: tuple[Any, Any],
     bad_labels: Array | None,
     bad_scores: Array | None,
     rules: tuple[Any, Any, Any, Any, Any],

@@ -143,7 +143,7 @@ def test_nothing_but_the_results_is_written(
 
 
 F4, BOUNDS = np.dtype(np.float32), (np.float32(0.1), np.float32(0.9))
-CLIPPED = (BOUNDS, 1.0, None, None, (None,) * 5, None)
+CLIPPED = (1.0, BOUNDS, None, None, (None,) * 5, None)
 LOGITS = (1.0, None, (None,) * 4, None)
 # Calls of the compiled backend: the operation, its inputs and outputs (1 where there is an array),
 # the kernel's further parameters, what becomes of the losses.
