@@ -123,7 +123,10 @@ started = threading.Event()
 
 def compile_all():
     started.set()
-    fastbce.warmup()
+    x = np.full(2, 0.25)
+    for labels in (x, x > 0, x.astype(int)):
+        for reduction in ("none", "mean"):
+            fastbce.bce_with_logits_loss_gradient_hessian(x, labels, reduction=reduction)
 
 thread = threading.Thread(target=compile_all)
 thread.start()
