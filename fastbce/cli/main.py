@@ -124,6 +124,18 @@ def _run_predict(arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def _check_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="write the result there; - for standard output"
+    )
+
+
+def _run_check(arguments: argparse.Namespace) -> int:
+    from fastbce.cli.check import run_check
+
+    return EXIT_OK if run_check(arguments) else EXIT_FAILED
+
+
 def _run_info(arguments: argparse.Namespace) -> int:
     from fastbce._machine import machine_line
 
@@ -163,6 +175,13 @@ COMMANDS = (
         _run_predict,
         "fastbce predict model.json new.csv --id patient --interval 0.95 --out predictions.csv",
         extra="fit",
+    ),
+    Command(
+        "check",
+        "measure every function's errors on this machine, and compare with other libraries",
+        _check_arguments,
+        _run_check,
+        "fastbce check --json check.json",
     ),
     Command(
         "info",
