@@ -130,7 +130,7 @@ print(model.result_.summary())
     ),
     "bench": (
         [
-            *(PROGRAM, "bench", "--sizes", "1000", "--rounds", "2", "--peers"),
+            *(PROGRAM, "bench", "--quick", "--sizes", "1000", "--rounds", "2", "--peers"),
             *("--plot", "plots", "--json", "times.json"),
         ],
     ),
