@@ -19,7 +19,7 @@ from fastbce._writing import check_writable, is_standard_output, write_whole
 
 from .agreement import COMPARED, DTYPES, Row, measure
 from .frameworks import FRAMEWORKS, Results
-from .report import note
+from .notes import note
 
 LEGEND = (
     "Errors of fastbce are in ULP, against the formula in a wider dtype; at most the stated ones.\n"

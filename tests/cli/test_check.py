@@ -14,6 +14,8 @@ from fastbce._operations import OPERATIONS
 from fastbce.cli import agreement, check, frameworks
 
 if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -140,3 +142,12 @@ def test_a_file_that_cannot_be_written_is_refused_first(
     monkeypatch.setattr(check, "measure", None)
     assert cli.main(["check", "--json", str(tmp_path / "no" / "check.json")]) == 2
     assert "--json" in capsys.readouterr().err
+
+
+def test_it_needs_no_extra(python: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    script = """
+import sys
+sys.modules.update(dict.fromkeys(["scipy", "sklearn", "pyarrow", "rich", "matplotlib"]))
+import fastbce.cli.check
+"""
+    python(script)
