@@ -76,6 +76,14 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def extras(session: nox.Session) -> None:
+    """Build the distributions, and use the wheel with each extra: ``nox -s extras -- core fit``."""
+    session.install("build")
+    session.run("python", "-m", "build")
+    session.run("python", "tools/try_extras.py", *session.posargs)
+
+
+@nox.session(default=False)
 def mutations(session: nox.Session) -> None:
     """Break the kernels one by one: the tests must notice each."""
     session.install("-e", ".[test]")

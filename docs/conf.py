@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from docutils.nodes import SkipNode
 from docutils.utils.math.latex2mathml import tex2mathml
+from sphinx.ext.autodoc.mock import mock
 
 import fastbce
+import fastbce.numba
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
@@ -39,7 +41,16 @@ autosummary_ignore_module_all = False
 autosummary_imported_members = True
 autodoc_typehints = "none"  # numpydoc's sections say more than the annotations
 numpydoc_show_class_members = False
+# Whether they are installed or not, the pages are the same: their own docstrings, which classes of
+# ours would inherit, are no clean reST.
+autodoc_mock_imports = ["jax", "torch"]
 default_role = "code"
+
+
+# What Numba compiles is no function to autodoc, but what it was made of is.
+for _name in fastbce.numba.__all__:
+    _function = getattr(fastbce.numba, _name)
+    setattr(fastbce.numba, _name, getattr(_function, "py_func", _function))
 
 
 def public_modules() -> Iterator[str]:
@@ -50,7 +61,8 @@ def public_modules() -> Iterator[str]:
         if parts[1] in ("bench", "cli", "demo") or any(part.startswith("_") for part in parts):
             continue
         try:
-            module = importlib.import_module(info.name)
+            with mock(autodoc_mock_imports):
+                module = importlib.import_module(info.name)
         except ModuleNotFoundError as error:
             if str(error.name).startswith("fastbce"):
                 raise

@@ -16,6 +16,7 @@ import pytest
 
 import fastbce
 from fastbce._operations import OPERATIONS
+from fastbce._reference.accuracy import MAX_ULP
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,26 +137,6 @@ CASES = tuple(
 )
 LOSSES = tuple(case for case in CASES if case.is_loss and case.kind != "focal")
 BY_NAME = {case.name: case for case in CASES}
-
-# (kind, result) -> largest error of an element in float32, in float64; hard labels, no reduction.
-MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
-    ("sigmoid", "value"): (2.0, 2.0),
-    ("sigmoid_backward", "value"): (2.0, 2.0),
-    ("softplus", "value"): (1.7, 1.7),
-    ("log_sigmoid", "value"): (1.8, 1.8),
-    ("logit", "value"): (1.4, 1.4),
-    ("clipped", "loss"): (1.0, 1.0),
-    ("clipped", "gradient"): (2.0, 2.0),
-    ("logits", "loss"): (1.8, 1.8),
-    ("logits", "probabilities"): (2.0, 2.0),
-    ("logits", "gradient"): (1.7, 1.71),
-    ("logits", "hessian"): (2.5, 2.5),
-    ("focal", "loss"): (3.6, 3.6),
-    ("focal", "gradient"): (4.6, 4.6),
-    # It crosses 0: tests/elementwise/test_focal.py compares it with the sum of its terms.
-    ("focal", "hessian"): (np.inf, np.inf),
-}
-
 
 # --- oracles: obvious formulas, exact only in a wider dtype -------------------------------------
 

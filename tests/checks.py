@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from cases import BY_NAME, CASES, FLOATS, LOSSES, Array, Case
+from cases import BY_NAME, CASES, FLOATS, LOSSES, Case
+
+from fastbce._reference.accuracy import ulps
 
 REDUCTIONS = ("none", "mean", "sum", "samples")
 # One of the focal functions stands for all of them: each costs seconds to compile.
@@ -24,19 +26,6 @@ all_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__
 def in_ci(*values: Any) -> Any:
     """Return parameters of a test that .ci/run takes and the README's command leaves out."""
     return pytest.param(*values, marks=pytest.mark.ci)
-
-
-def ulps(actual: Any, exact: Any) -> Array:
-    """Return the errors in units in the last place of the exact results; NaN must meet NaN."""
-    actual, exact = np.asarray(actual), np.asarray(exact)
-    info = np.finfo(actual.dtype)
-    with np.errstate(all="ignore"):
-        _, exponent = np.frexp(exact)
-        exponent = np.maximum(exponent - 1, info.minexp) - info.nmant
-        error = np.abs(actual.astype(exact.dtype) - exact) / np.ldexp(exact.dtype.type(1), exponent)
-        same = (actual == exact.astype(actual.dtype)) & np.isinf(actual)
-    error = np.where(same | (np.isnan(actual) & np.isnan(exact)), 0, error)
-    return np.where(np.isnan(error), np.inf, error)
 
 
 def assert_close(actual: Any, exact: Any, tolerance: float, what: str = "") -> None:

@@ -18,6 +18,7 @@ from rich.progress import Progress
 
 import fastbce
 from fastbce._machine import machine_line
+from fastbce._writing import check_writable, is_standard_output, write_whole
 
 from .operations import OPERATIONS, Call, Data, Operation, check
 from .peers import PEERS, Unavailable
@@ -51,32 +52,41 @@ def run_bench(
     threads : int, optional
         Threads of everybody who lets them be set; all usable ones by default.
     json_file, plot_dir : Path, optional
-        Where the result and the plots go.
+        Where the result and the plots go; ``-`` is the standard output.
 
     Returns
     -------
     dict
         What `json_file` holds: machine, threads, rows, start-up times, and why peers are missing.
     """
-    console = Console()
+    if json_file is not None:
+        check_writable("--json", json_file)
+    if plot_dir is not None:
+        plot_dir.mkdir(parents=True, exist_ok=True)
+        check_writable("--plot", plot_dir / "plot.png")
+    # Where the result goes to the standard output, nothing else may.
+    to_stderr = is_standard_output(json_file)
+    console = Console(stderr=to_stderr)
     if not console.is_terminal:
-        console = Console(width=160)
+        console = Console(stderr=to_stderr, width=160)
     if threads is not None:
         fastbce.set_num_threads(threads)
     count = fastbce.get_num_threads()
     sizes = tuple(sizes or (QUICK_SIZES if quick else SIZES))
     rounds = rounds or (5 if quick else ROUNDS)
+    with Console(stderr=True).status("starting new processes, with kernels on disk and without"):
+        starts = {} if quick else startup()
     result: dict[str, Any] = {
         "schema": 1,
         "machine": machine_line(),
         "threads": count,
-        "startup": {} if quick else startup(),
+        "startup": starts,
         "missing": {},
         "rows": [],
     }
     console.print(result["machine"], highlight=False)
     cells = [(n, t) for n in sizes for t in (np.float32, np.float64)]
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(
             "measuring", total=len(cells) * sum(len(o.policies) for o in OPERATIONS)
         )
@@ -91,8 +101,9 @@ def run_bench(
                     progress.advance(task)
             del data
             gc.collect()
-    if json_file:
-        json_file.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps(result, indent=1) + "\n"
+    if json_file is not None:
+        write_whole(json_file, lambda file: file.write(text.encode()))
     print_report(console, result)
     if plot_dir:
         for path in plot(result, plot_dir):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -101,14 +102,14 @@ def plot(result: dict[str, Any], directory: Path) -> list[Path]:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    directory.mkdir(parents=True, exist_ok=True)
     paths = []
     names = sorted({row["operation"] for row in result["rows"]})
     everybody = sorted({who for row in result["rows"] for who in row["times"]} - {OURS, LIMIT})
     colours = {OURS: "black", **{who: f"C{i}" for i, who in enumerate(everybody)}}
     for dtype in ("float32", "float64"):
         rows = [r for r in result["rows"] if r["dtype"] == dtype and r["policy"] == "fresh"]
-        figure, axes = plt.subplots(5, 3, figsize=(15, 20), sharex=True)
+        lines = math.ceil(len(names) / 3)
+        figure, axes = plt.subplots(lines, 3, figsize=(15, 4 * lines), sharex=True, squeeze=False)
         for axis, name in zip(axes.flat, names, strict=False):
             mine = [r for r in rows if r["operation"] == name]
             for who in sorted({w for r in mine for w in r["times"] if w != LIMIT}):

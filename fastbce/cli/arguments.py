@@ -73,6 +73,14 @@ def count(text: str) -> int:
     return value
 
 
+def rounds(text: str) -> int:
+    """Return a whole number from 2 on: of one measurement nobody knows how far it is off."""
+    value = int(text)
+    if value < 2:
+        raise ValueError(text)
+    return value
+
+
 def _values(text: str) -> list[str]:
     return [value.strip() for value in text.split(",") if value.strip()]
 
@@ -104,6 +112,7 @@ list_of_names.__name__ = "list of names"
 positive_number.__name__ = "positive number"
 whole_number.__name__ = "whole number from 0 on"
 count.__name__ = "whole number from 1 on"
+rounds.__name__ = "whole number from 2 on"
 share.__name__ = "number between 0 and 1"
 _level.__name__ = "COL=LEVEL"
 _separator.__name__ = "separator (one ASCII character, or tab)"

@@ -18,9 +18,10 @@ from .csv_text import Spelling
 from .formats import read_table
 from .holdout import held_out, measures
 from .method import Method, method_of
+from .notes import note, step
 from .prepare import Data, Request, prepare
 from .reading import Choices
-from .report import coefficient_lines, document, note, say_reading, step, target_line
+from .report import coefficient_lines, document, say_reading, target_line
 from .tables import one_line
 
 if TYPE_CHECKING:

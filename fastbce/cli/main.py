@@ -16,7 +16,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 import fastbce
 
-from .arguments import count, fit_arguments, predict_arguments, with_kind_of_robust
+from .arguments import (
+    count,
+    fit_arguments,
+    predict_arguments,
+    rounds,
+    with_kind_of_robust,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,6 +32,13 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 EXIT_BROKEN_PIPE = 141
+
+EXIT_CODES = """exit codes:
+  0    done
+  1    a check of the command itself failed: fastbce check, fastbce demo
+  2    it cannot be done, and one line says why: bad input, a missing extra
+  130  Ctrl-C
+  141  the reader of the output has gone, as with | head"""
 
 # Python's ways to treat characters that an encoding lacks which end in an error.
 STRICT = ("strict", "surrogateescape")
@@ -72,9 +85,21 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     if not arguments.plot_dir.is_dir():
         raise CommandError(f"--plot-dir: {arguments.plot_dir} is not a directory")
 
+    from fastbce._writing import check_writable
+
+    check_writable("--plot-dir", arguments.plot_dir / "plot.png")
     from fastbce.demo import run_demo
 
     return EXIT_OK if run_demo(arguments.plot_dir) else EXIT_FAILED
+
+
+def _json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--json",
+        type=Path,
+        metavar="FILE",
+        help="write the result there; - is the standard output, and the table goes to the other",
+    )
 
 
 def _bench_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,8 +107,8 @@ def _bench_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--peers", action="store_true", help="with SciPy, PyTorch, JAX and others")
     parser.add_argument("--threads", type=count, metavar="N", help="threads (default: all)")
     parser.add_argument("--sizes", type=count, nargs="+", metavar="N", help="numbers of elements")
-    parser.add_argument("--rounds", type=count, metavar="N", help="measurements of each row")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
+    parser.add_argument("--rounds", type=rounds, metavar="N", help="measurements of each row")
+    _json_argument(parser)
     parser.add_argument("--plot", type=Path, metavar="DIR", help="write plots there")
 
 
@@ -121,6 +146,38 @@ def _run_predict(arguments: argparse.Namespace) -> int:
         run_predict(arguments)
     except TableError as error:
         raise CommandError(str(error)) from error
+    return EXIT_OK
+
+
+def _run_check(arguments: argparse.Namespace) -> int:
+    from fastbce.cli.check import run_check
+
+    return EXIT_OK if run_check(arguments) else EXIT_FAILED
+
+
+def _warmup_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "functions",
+        nargs="*",
+        metavar="FUNCTION",
+        help="functions that are prepared only by name, such as focal_loss and softplus",
+    )
+    parser.add_argument("--linear", action="store_true", help="with those of linear models")
+
+
+def _run_warmup(arguments: argparse.Namespace) -> int:
+    from time import perf_counter
+
+    from fastbce._backends import active_backend
+
+    if active_backend() != "numba":
+        raise CommandError("the backend is NumPy, which has no kernels; see fastbce info")
+    start = perf_counter()
+    try:
+        fastbce.warmup(*arguments.functions, linear=arguments.linear)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
+    print(f"kernels ready after {perf_counter() - start:.1f} s")
     return EXIT_OK
 
 
@@ -165,6 +222,20 @@ COMMANDS = (
         extra="fit",
     ),
     Command(
+        "check",
+        "measure every function's errors on this machine, and compare with other libraries",
+        _json_argument,
+        _run_check,
+        "fastbce check --json check.json",
+    ),
+    Command(
+        "warmup",
+        "compile the kernels in advance, such as while a container is built",
+        _warmup_arguments,
+        _run_warmup,
+        "fastbce warmup focal_loss --linear",
+    ),
+    Command(
         "info",
         "print the machine, the versions and the state of the kernels",
         _no_arguments,
@@ -200,6 +271,8 @@ def _build_parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="fastbce",
         description="Fused sigmoid and binary cross-entropy kernels for NumPy on the CPU.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"fastbce {fastbce.__version__}")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)

@@ -12,7 +12,7 @@ import fastbce
 from fastbce._writing import write_whole
 
 from .holdout import calibration
-from .report import note
+from .notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable

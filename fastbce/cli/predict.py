@@ -18,7 +18,7 @@ from fastbce.model_file import Label, Model, encode, load
 from .csv_text import Spelling
 from .fit import spelling_of
 from .formats import read_table
-from .report import note, step
+from .notes import note, step
 from .tables import check_names
 
 if TYPE_CHECKING:

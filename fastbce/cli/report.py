@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from contextlib import contextmanager
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import fastbce
 
+from .notes import note
 from .prepare import missing_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from fastbce.model_file import Feature, Model
 
@@ -25,24 +23,6 @@ REPORT = "fastbce fit"
 REPORT_SCHEMA = 1
 SHOWN_LEVELS = 5
 SHOWN_NAMES = 40
-
-
-@contextmanager
-def step(text: str) -> Iterator[None]:
-    """Say on a terminal what is being done, and how long it took."""
-    live = sys.stderr is not None and sys.stderr.isatty()
-    if live:
-        print(f"{text} ...", end="", file=sys.stderr, flush=True)
-    start = perf_counter()
-    yield
-    if live:
-        print(f" {perf_counter() - start:.1f} s", file=sys.stderr)
-
-
-def note(text: str) -> None:
-    """Say something about the work, which is no result."""
-    if sys.stderr is not None:  # print would take the standard output in place of a closed one
-        print(text, file=sys.stderr)
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -43,7 +43,8 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     console = console or Console(highlight=False)
     console.print(machine_line(), soft_wrap=True)
     # A bar and not a spinner: it leaves its line in a log as well.
-    for _ in track(compile_kernels(), "preparing the kernels", total=4, console=console):
+    shown = Console(stderr=True)
+    for _ in track(compile_kernels(), "preparing the kernels", total=4, console=shown):
         pass
     console.print(f"kernels ready after {perf_counter() - start:.1f} s")
     agreed = flights.run(console)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
@@ -14,13 +15,11 @@ if TYPE_CHECKING:
     from typing import Any
 
     from numpy.typing import NDArray
-    from rich.console import Console
 
     from fastbce.demo._training import Run
 
 
 def train_with_progress(
-    console: Console,
     runs: Sequence[Run],
     X: NDArray[Any],
     y: NDArray[Any],
@@ -28,7 +27,8 @@ def train_with_progress(
     epochs: int,
     learning_rate: float,
 ) -> None:
-    """Train all runs behind one progress bar."""
+    """Train all runs behind one progress bar, on the standard error."""
+    console = Console(stderr=True)
     training = train_together(runs, X, y, epochs=epochs, learning_rate=learning_rate)
     # Redrawing takes the processor from whichever run is being timed, so it is done seldom.
     for _ in track(training, "training", epochs, console=console, update_period=0.5):

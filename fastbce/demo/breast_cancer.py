@@ -80,7 +80,7 @@ def _fit(
     scaler = Scaler.of(data.X_train[:, columns])
     X = scaler(data.X_train[:, columns])
     runs = [make(len(columns), np.float64) for make in (reference_run, fastbce_run)]
-    train_with_progress(console, runs, X, data.y_train, epochs=epochs, learning_rate=learning_rate)
+    train_with_progress(runs, X, data.y_train, epochs=epochs, learning_rate=learning_rate)
     agreed = report_agreement(console, runs, TOLERANCE)
     report_speed(console, runs)
     ours = runs[1]

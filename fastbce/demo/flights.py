@@ -81,7 +81,7 @@ def _train(
     """Train all implementations, and print what came out."""
     makers = (reference_run, fastbce_run, fused_run, pass_run)
     runs = [make(X.shape[1], X.dtype) for make in makers]
-    train_with_progress(console, runs, X, y, epochs=epochs, learning_rate=0.5)
+    train_with_progress(runs, X, y, epochs=epochs, learning_rate=0.5)
     agreed = report_agreement(console, runs[:-1], TOLERANCE)
     agreed = report_agreement(console, [runs[0], runs[-1]], PRODUCTS_TOLERANCE) and agreed
     report_speed(console, runs)

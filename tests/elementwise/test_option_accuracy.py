@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import Array
-from checks import both_dtypes, both_families, ulps
+from checks import both_dtypes, both_families
 from option_oracle import elements
 from worst_errors import SAMPLES
+
+from fastbce._reference.accuracy import ulps
 
 needs_long_double = pytest.mark.skipif(
     np.finfo(np.longdouble).nmant < 63, reason="long double is no wider than float64 here"

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ _KINDS = frozenset((Tensor, nn.Parameter))
 
 
 # Scores, labels, weights and weights of the positive class.
-_Arrays = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
+_Arrays: TypeAlias = "tuple[Tensor, Tensor, Tensor | None, Tensor | None]"
 
 
 class Given(NamedTuple):
