@@ -13,7 +13,7 @@ from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
 from .memory import release_memory
-from .reading import Choices, read_columns
+from .reading import Choices, Reading, read_columns
 from .screen import combination, made_up
 from .tables import Table
 from .target import target_of
@@ -114,7 +114,10 @@ def prepare(table: Table, request: Request) -> Data:
             raise TableError(f"{source}: column {name!r} has no values; name another for --{what}")
         missing[name] = int(np.count_nonzero(gone))
         keep &= ~gone
-    values = _encoded(table, reading.features, keep, missing)
+    told = None if request.choices.features is not None else labels
+    values = _encoded(table, reading, keep, missing, told)
+    if not reading.features:
+        raise _no_column(source, reading.left_out)
     missing = {name: count for name, count in missing.items() if count}
     _check_missing(source, keep, missing, request)
     if request.weights is not None:
@@ -216,23 +219,36 @@ def _weights(table: Table, name: str) -> Array:
 
 
 def _encoded(
-    table: Table, features: Sequence[Feature], keep: Array, missing: dict[str, int]
+    table: Table, reading: Reading, keep: Array, missing: dict[str, int], labels: Array | None
 ) -> dict[str, Array]:
-    """Return each column in its final type; clear `keep` where one is missing, and count."""
+    """Return each column in its final type; clear `keep` where one is missing, and count.
+
+    A column that has values in rows of one class only would leave no row of the other. With
+    `labels` it is left out, as what is missing there tells the class.
+    """
     values = {}
-    names = {feature.name for feature in features}
+    names = {feature.name for feature in reading.features}
     for name in [name for name in table.columns if name not in names]:
         del table.columns[name]
-    for feature in features:
+    known = keep.copy()
+    for feature in list(reading.features):
         found = _small(encode(table.column(feature.name, fitting=True), feature).values)
         # What is encoded is not needed twice.
         del table.columns[feature.name]
         release_memory()
         gone = found < 0 if feature.levels is not None else np.isnan(found)
+        if labels is not None and gone.any() and _has_one_class(labels[known & ~gone]):
+            reading.features.remove(feature)
+            reading.left_out[feature.name] = "has values in rows of one class only"
+            continue
         missing[feature.name] = int(np.count_nonzero(gone))
         keep &= ~gone
         values[feature.name] = found
     return values
+
+
+def _has_one_class(y: Array) -> bool:
+    return int(y.sum()) in (0, len(y))
 
 
 def _small(values: Array) -> Array:
@@ -275,7 +291,7 @@ def _check_missing(source: Path, keep: Array, missing: dict[str, int], request: 
 
 
 def _check_classes(source: Path, y: Array, missing: dict[str, int]) -> None:
-    if int(y.sum()) in (0, len(y)):
+    if _has_one_class(y):
         counts = ", ".join(
             f"{name} {missing[name]}" for name in sorted(missing, key=lambda n: -missing[n])[:5]
         )
