@@ -31,6 +31,9 @@ EXIT_BROKEN_PIPE = 141
 STRICT = ("strict", "surrogateescape")
 
 
+FOR_FORMULAS = ("formulaic", "pandas")
+
+
 class CommandError(Exception):
     """What the user asked for cannot be done; the text is the one line that says why."""
 
@@ -251,7 +254,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A module of our own that is missing is a broken install, not a missing extra.
         if command.extra is None or missing == "fastbce":
             raise
-        message = f"{missing} is not installed: pip install 'fastbce[{command.extra}]'"
+        extra = "formula" if missing in FOR_FORMULAS else command.extra
+        message = f"{missing} is not installed: pip install 'fastbce[{extra}]'"
     except MemoryError as error:
         message = f"there is not enough memory: {error}".rstrip(": ")
     except KeyboardInterrupt:
