@@ -16,7 +16,7 @@ from fastbce.model_file import Feature, Label, encode
 from .by_formula import by_formula
 from .memory import release_memory
 from .reading import Choices, Reading, read_columns
-from .screen import combination, made_up
+from .screen import CHUNK, combination, made_up
 from .tables import Table
 from .target import target_of
 from .usable import Usable
@@ -302,13 +302,17 @@ def _small(values: Array) -> Array:
     """Return numbers as float32 where that holds them exactly; codes stay as they are."""
     if values.dtype == np.int16:
         return values
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
     if values.dtype.kind in "iu":
-        exact = np.abs(values).max(initial=0) <= WHOLE_FLOAT32
+        exact = max(int(values.max(initial=0)), -int(values.min(initial=0))) <= WHOLE_FLOAT32
     else:
-        exact = bool(np.array_equal(narrow, values, equal_nan=True))
-    return narrow if exact else values.astype(np.float64, copy=False)
+        parts = (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+        exact = all(map(_is_float32, parts))
+    return values.astype(np.float32 if exact else np.float64, copy=False)
+
+
+@np.errstate(over="ignore")
+def _is_float32(values: Array) -> bool:
+    return bool(np.array_equal(values.astype(np.float32), values, equal_nan=True))
 
 
 def missing_text(missing: dict[str, int]) -> str:
