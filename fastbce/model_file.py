@@ -10,12 +10,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from . import functional
 from ._columns import Advice, Column, TableError, as_known, without
+from ._features import Feature, encode, frame_of, indicators, known
+from ._formulas import Formula, formula_of
 from ._typing import Array
 from ._writing import check_writable, write_whole
 
@@ -27,67 +29,9 @@ __all__ = ["Feature", "Label", "Model", "TableError", "encode", "facts", "load",
 FORMAT = "fastbce logistic regression"
 SCHEMA = 2
 READABLE = (1, 2)
-MISSING, UNKNOWN = -1, -2
-SHOWN_LEVELS = 5
 ADVICE = Advice("the model needs numbers there")
 
 Label = bool | int | float | str
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What a column becomes: itself, or (with levels) an indicator for each level but the first.
-
-    The levels in `pooled` count as the last of `levels`, and those in `without` have no indicator
-    of their own, because other columns make it up.
-    """
-
-    name: str
-    levels: tuple[str, ...] | None = None
-    pooled: tuple[str, ...] = ()
-    without: tuple[str, ...] = ()
-
-    @property
-    def indicated(self) -> tuple[int, ...]:
-        """Numbers of the levels that have an indicator."""
-        levels = self.levels or ()
-        return tuple(i for i in range(1, len(levels)) if levels[i] not in self.without)
-
-    @property
-    def outputs(self) -> tuple[str, ...]:
-        """Names of the columns of the matrix."""
-        if self.levels is None:
-            return (self.name,)
-        return tuple(f"{self.name}={self.levels[i]}" for i in self.indicated)
-
-
-class Encoded(NamedTuple):
-    """A column as numbers (NaN is missing), or as numbers of levels; and levels nobody knows."""
-
-    values: Array
-    unknown: dict[str, tuple[int, int]]  # how often each occurs, and its first row
-
-
-def encode(column: Column, feature: Feature) -> Encoded:
-    """Return a column as the numbers or the levels' numbers that a feature makes of it.
-
-    Raises
-    ------
-    TableError
-        If a feature of numbers meets something else.
-    """
-    if feature.levels is None:
-        return Encoded(column.numbers(), {})
-    number = {level: i for i, level in enumerate(feature.levels)}
-    number |= dict.fromkeys(feature.pooled, len(feature.levels) - 1)
-    rows, found = column.codes()
-    places = np.array([number.get(level, UNKNOWN) for level in found] + [MISSING], np.int16)
-    unknown = {}
-    for i, level in enumerate(found):
-        if level not in number:
-            hits = rows == i
-            unknown[level] = (int(np.count_nonzero(hits)), int(np.argmax(hits)))
-    return Encoded(places[rows], unknown)
 
 
 @dataclass(frozen=True)
@@ -112,6 +56,8 @@ class Model:
         What counts as missing beside the usual spellings.
     offset : str, optional
         Name of what was added to the logits in the fit; predictions then need theirs.
+    formula : fastbce._formulas.Formula, optional
+        What makes the columns of the matrix of the features, if a formula does.
     """
 
     target: str
@@ -122,10 +68,13 @@ class Model:
     fit: dict[str, Any] = field(default_factory=dict)
     na_values: tuple[str, ...] = ()
     offset: str | None = None
+    formula: Formula | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the coefficients."""
+        if self.formula is not None:
+            return self.formula.columns
         return tuple(name for feature in self.features for name in feature.outputs)
 
     @property
@@ -140,10 +89,9 @@ class Model:
         from .inference import InferenceError, LogitResult, Profile
 
         if "covariance" not in self.fit:
-            raise InferenceError(
-                "the model file has no covariance of the coefficients: the fit had a penalty, or "
-                "an earlier version wrote the file"
-            )
+            why = self.fit.get("no_inference") or "the fit had a penalty, or an earlier version"
+            why += "" if "no_inference" in self.fit else " wrote the file"
+            raise InferenceError(f"the model file has no covariance of the coefficients: {why}")
         profile = None
         if "chi2" in self.fit:
             bounds = np.array(self.fit["intervals_95"], np.float64)
@@ -183,14 +131,16 @@ class Model:
         Returns
         -------
         ndarray
-            NaN for rows with a missing value, offset included, or a level that the fit has not
-            seen.
+            NaN for rows with a missing value, offset included, a level that the fit has not seen,
+            or a value for which a function of the formula has none.
 
         Raises
         ------
         ValueError
-            If a column is missing, or holds text where the model needs numbers, or if the offset
-            is missing or is not a number for each row.
+            If a column is missing, or holds text where the model needs numbers, if the offset is
+            missing or is not a number for each row, or if the formula fails.
+        ImportError
+            If there is a formula, and formulaic is not installed.
         """
         if offset is None and self.offset is not None:
             raise ValueError(
@@ -245,15 +195,46 @@ class Model:
                 X = pa.table(dict(X))
             else:
                 X = pa.Table.from_pandas(X, preserve_index=False)
-        parts = []
+        values = {}
         for feature in self.features:
             if X.column_names.count(feature.name) != 1:
                 count = X.column_names.count(feature.name) or "no"
                 raise ValueError(f"X has {count} column(s) called {feature.name!r}; needed is one")
-            values = without(as_known(X.column(feature.name)), self.na_values)
-            column = Column(Path("X"), feature.name, values, ADVICE)
-            parts.extend(indicators(encode(column, feature).values, feature))
-        return np.column_stack(parts) if parts else np.empty((len(X), 0))
+            cells = without(as_known(X.column(feature.name)), self.na_values)
+            column = Column(Path("X"), feature.name, cells, ADVICE)
+            values[feature.name] = encode(column, feature).values
+        return self.matrix(values, len(X))
+
+    def matrix(self, values: dict[str, Array], rows: int) -> Array:
+        """Return the matrix that encoded columns make, NaN where something is missing or unknown.
+
+        Parameters
+        ----------
+        values : dict
+            What :func:`encode` has made of the column of each feature.
+        rows : int
+            Their length.
+        """
+        X = np.empty((rows, len(self.coef)), order="F")
+        if self.formula is not None:
+            usable: Array = np.ones(rows, np.bool_)
+            for feature in self.features:
+                usable &= known(values[feature.name], feature)
+            frame = frame_of(self.features, {n: v[usable] for n, v in values.items()})
+            for _, beyond in self.formula.outside(frame):
+                usable[usable] = ~beyond
+                frame = frame[~beyond]
+            X[:] = np.nan
+            if len(frame):
+                made = self.formula.design(frame)
+                X[usable] = np.where(np.isfinite(made), made, np.nan)
+            return X
+        place = 0
+        for feature in self.features:
+            for column in indicators(values[feature.name], feature):
+                X[:, place] = column
+                place += 1
+        return X
 
     def save(self, path: str | Path) -> None:
         """Write the model to a file; ``-`` is the standard output.
@@ -277,26 +258,20 @@ class Model:
                 if getattr(feature, key):
                     entry[key] = list(getattr(feature, key))
             features.append(entry)
+        formula = {} if self.formula is None else {"formula": self.formula.document()}
         return {
             "format": FORMAT,
             "schema": SCHEMA,
             "target": self.target,
             "classes": list(self.classes),
             "features": features,
+            **formula,
             "na_values": list(self.na_values),
             "offset": self.offset,
             "intercept": self.intercept,
             "coef": list(self.coef),
             "fit": self.fit,
         }
-
-
-def indicators(values: Array, feature: Feature) -> list[Array]:
-    """Return the columns of the matrix, NaN where something is missing or unknown."""
-    if feature.levels is None:
-        return [values]
-    known = np.where(values < 0, np.nan, 0.0)
-    return [known + (values == level) for level in feature.indicated]
 
 
 def facts(result: LogitResult) -> dict[str, Any]:
@@ -352,6 +327,11 @@ def model_of(estimator: Any, target: str = "y") -> Model:
     -------
     Model
         With the inference, where there is one.
+
+    Raises
+    ------
+    ValueError
+        If a class is neither a number, a truth value nor text, which is all that JSON has.
     """
     from .inference import InferenceError
 
@@ -359,6 +339,12 @@ def model_of(estimator: Any, target: str = "y") -> Model:
     names = getattr(estimator, "feature_names_in_", [f"x{i + 1}" for i in range(count)])
 
     negative, positive = estimator.classes_.tolist()
+    json_has = isinstance(negative, Label) and isinstance(positive, Label)
+    if not json_has:  # dates, for example
+        raise ValueError(
+            f"the classes {negative!r} and {positive!r} are of a type that JSON does not have; fit "
+            "with labels that are numbers, truth values or text"
+        )
     known: dict[str, Any] = {"C": float(estimator.C) if np.isfinite(estimator.C) else None}
     try:
         known |= facts(estimator.result_)
@@ -418,6 +404,7 @@ def load(path: str | Path) -> Model:
             dict(content["fit"]),
             tuple(map(str, content.get("na_values", ()))),
             None if content.get("offset") is None else str(content["offset"]),
+            None if "formula" not in content else formula_of(content["formula"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise TableError(f"{path} is a damaged model: {type(error).__name__} {error}") from None

@@ -139,7 +139,12 @@ def fit_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of ``fastbce fit``."""
     add = parser.add_argument
     add("data", type=Path, metavar="DATA", help=DATA)
-    add("--target", required=True, metavar="COL", help="column of two values to predict")
+    add("--target", metavar="COL", help="column of two values to predict")
+    add(
+        "--formula",
+        metavar="TEXT",
+        help="target and columns as a formula, such as 'died ~ C(ward) * age + bs(bmi, df=4)'",
+    )
     add("--positive", metavar="VALUE", help="the value to call 1 (default: the larger one)")
     _column_arguments(parser)
     _text_arguments(parser)

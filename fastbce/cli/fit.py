@@ -14,6 +14,7 @@ from fastbce._columns import TableError
 from fastbce._writing import check_writable, is_standard_output, write_whole
 from fastbce.model_file import Model, facts
 
+from .by_formula import asked_by, with_target
 from .csv_text import Spelling
 from .formats import read_table
 from .holdout import held_out, measures
@@ -61,16 +62,24 @@ def _check_roles(arguments: argparse.Namespace) -> None:
             raise TableError(f"the {seen[name]} {name!r} cannot be the {role} as well")
         if name in (arguments.features or ()):
             raise TableError(f"the {role} {name!r} is among --features")
+        if arguments.formula is not None and name in asked_by(arguments.formula).names:
+            raise TableError(f"the {role} {name!r} is on the right side of the formula")
         seen[name] = role
     if arguments.target in arguments.drop:
         raise TableError(f"the target {arguments.target!r} is among --drop")
 
 
 def _request(arguments: argparse.Namespace, method: Method) -> Request:
+    variables, features = None, arguments.features
+    grouped = list(arguments.categorical)
+    if arguments.formula is not None:
+        variables = asked_by(arguments.formula)
+        features = list(variables.names)
+        grouped += sorted(variables.grouped.difference(grouped))
     choices = Choices(
-        arguments.features,
+        features,
         arguments.drop,
-        arguments.categorical,
+        grouped,
         dict(arguments.reference),
         arguments.pool_rare,
     )
@@ -85,6 +94,8 @@ def _request(arguments: argparse.Namespace, method: Method) -> Request:
         arguments.strict,
         always_maximum=method.penalised or method.firth,
         ways_out=method.ways_out,
+        formula=arguments.formula,
+        variables=variables,
     )
 
 
@@ -126,6 +137,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
         If a file cannot be written.
     """
     _check_outputs(arguments)
+    arguments = with_target(arguments)
     method = method_of(arguments)
     _check_roles(arguments)
     request = _request(arguments, method)
@@ -215,6 +227,7 @@ def _fit(data: Data, method: Method, source: Path, weight: Array | None) -> tupl
     estimator = method.estimator()
     clusters = data.clusters if method.cov_type == "cluster" else None
     estimator._column_names = data.names
+    estimator.fit_intercept = data.intercept
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         # What overflows is judged by the estimator, by what comes of it.
@@ -283,6 +296,7 @@ def _model(
         details,
         tuple(arguments.na_values),
         arguments.offset,
+        data.formula,
     )
 
 
@@ -291,8 +305,9 @@ def _say_results(arguments: argparse.Namespace, data: Data, estimator: Any, firs
     if np.isinf(arguments.C):
         lines.append(estimator.result_.summary())
     else:
-        values = [float(estimator.intercept_[0]), *map(float, estimator.coef_[0])]
-        lines += coefficient_lines(["const", *data.names], values)
+        names = ["const"] * data.intercept + data.names
+        values = [float(estimator.intercept_[0])] * data.intercept
+        lines += coefficient_lines(names, [*values, *map(float, estimator.coef_[0])])
     if first.measured is not None:
         shown = ", ".join(f"{k} {v:.4f}" for k, v in first.measured.items() if k != "rows")
         lines.append(f"{first.measured['rows']} rows held out of a first fit: {shown}")

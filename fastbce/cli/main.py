@@ -44,6 +44,9 @@ EXIT_CODES = """exit codes:
 STRICT = ("strict", "surrogateescape")
 
 
+FOR_FORMULAS = ("formulaic", "pandas")
+
+
 class CommandError(Exception):
     """What the user asked for cannot be done; the text is the one line that says why."""
 
@@ -324,7 +327,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A module of our own that is missing is a broken install, not a missing extra.
         if command.extra is None or missing == "fastbce":
             raise
-        message = f"{missing} is not installed: pip install 'fastbce[{command.extra}]'"
+        extra = "formula" if missing in FOR_FORMULAS else command.extra
+        message = f"{missing} is not installed: pip install 'fastbce[{extra}]'"
     except MemoryError as error:
         message = f"there is not enough memory: {error}".rstrip(": ")
     except KeyboardInterrupt:

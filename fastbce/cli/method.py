@@ -14,10 +14,8 @@ if TYPE_CHECKING:
 MOST_STEPS = 200
 # What the estimator calls its options, and how they are given here.
 OPTIONS = {
-    "Leave them out, fit with penalty='firth', or": (
-        "Leave columns out with --drop, give --firth{without}, or"
-    ),
-    "Leave columns out, or": "Leave columns out with --drop, or",
+    "Leave them out, fit with penalty='firth', or": "{leave}, give --firth{without}, or",
+    "Leave columns out, or": "{leave}, or",
     "set a finite C": "give --C 1{without}",
     "Set a smaller C": "Give a smaller --C{without}",
     "set a smaller C": "give a smaller --C{without}",
@@ -40,6 +38,7 @@ class Method:
     cov_type: str
     weight_kind: str
     max_iter: int
+    leave: str = "Leave columns out with --drop"
     without: str = ""  # for advice: the options that neither --C nor --firth goes with
 
     @property
@@ -75,7 +74,7 @@ class Method:
     def with_options(self, text: str) -> str:
         """Return a message of the estimator with the options of the command line."""
         for name, option in OPTIONS.items():
-            text = text.replace(name, option.format(without=self.without))
+            text = text.replace(name, option.format(leave=self.leave, without=self.without))
         return text
 
 
@@ -131,5 +130,6 @@ def method_of(arguments: argparse.Namespace) -> Method:
         cov_type.upper() if robust else cov_type,
         kind or "frequency",
         arguments.max_iter or MOST_STEPS,
+        "Leave columns out with --drop" if arguments.formula is None else "Leave terms out",
         f" without {' and '.join(beyond)}" if beyond else "",
     )

@@ -12,8 +12,10 @@ import numpy as np
 
 import fastbce
 from fastbce._columns import TableError
+from fastbce._features import encode, frame_of
+from fastbce._formulas import FormulaError
 from fastbce._writing import check_writable, is_standard_output, write_whole
-from fastbce.model_file import Label, Model, encode, load
+from fastbce.model_file import Label, Model, load
 
 from .csv_text import Spelling
 from .fit import spelling_of
@@ -36,11 +38,11 @@ class _Rows:
     """The matrix of a table, and the rows that get no prediction."""
 
     def __init__(self, table: Table, model: Model, offset: str | None) -> None:
-        self.X = np.empty((table.rows, len(model.coef)), order="F")
         self.missing: Array = np.zeros(table.rows, np.bool_)
         self.unknown: Array = np.zeros(table.rows, np.bool_)
         self.missing_in: dict[str, int] = {}
         self.levels: list[str] = []
+        self.beyond: dict[str, int] = {}
         self.offset: Array | None = None
         if offset is not None:
             self.offset = np.asarray(table.column(offset, fitting=False).numbers(), np.float64)
@@ -48,7 +50,7 @@ class _Rows:
             if gone.any():
                 self.missing_in[offset] = int(np.count_nonzero(gone))
             self.missing |= gone
-        place = 0
+        encoded = {}
         for feature in model.features:
             column = table.column(feature.name, fitting=False)
             values, unknown = encode(column, feature)
@@ -62,12 +64,28 @@ class _Rows:
                 for level, (count, row) in unknown.items():
                     where = column.place(row)
                     self.levels.append(f"{feature.name}={level} ({count} rows, first {where})")
-                columns = [values == i for i in feature.indicated]
-            else:
-                columns = [values]
-            for found in columns:
-                self.X[:, place] = found
-                place += 1
+            encoded[feature.name] = values
+        try:
+            self.X = model.matrix(encoded, table.rows)
+            known = ~(self.missing | self.unknown)
+            if model.formula is not None and known.any():
+                self._look_at_the_formula(model, encoded, known)
+        except FormulaError as error:
+            raise TableError(f"{table.source}: {error}") from None
+
+    def _look_at_the_formula(self, model: Model, encoded: dict[str, Array], known: Array) -> None:
+        """Count the rows beyond those of the fit, and those for which a function has no value."""
+        frame = frame_of(model.features, {name: values[known] for name, values in encoded.items()})
+        for what, beyond in () if model.formula is None else model.formula.outside(frame):
+            if beyond.any():
+                self.beyond[what] = int(np.count_nonzero(beyond))
+                self.unknown[known] |= beyond
+        gone = ~np.isfinite(self.X).all(axis=1) & ~self.missing & ~self.unknown
+        for place, name in enumerate(model.names):
+            count = int(np.count_nonzero(~np.isfinite(self.X[gone, place])))
+            if count:
+                self.missing_in[name] = count
+        self.missing |= gone
 
 
 def run_predict(arguments: argparse.Namespace) -> None:
@@ -174,7 +192,11 @@ def _say_blanks(rows: _Rows, table: Table, arguments: argparse.Namespace) -> Non
         listed = ", ".join(rows.levels[:SHOWN_LEVELS])
         more = len(rows.levels) - SHOWN_LEVELS
         listed += f" and {more} more" if more > 0 else ""
-        text = f"{count} of {table.rows} rows have a level that the model has not seen: {listed}"
+        seen = f"a level that the model has not seen: {listed}"
+        if rows.beyond:
+            ends = ", ".join(f"{what} ({n} rows)" for what, n in rows.beyond.items())
+            seen = f"{seen}, or are beyond {ends}" if listed else f"values beyond {ends}"
+        text = f"{count} of {table.rows} rows have {seen}"
         problems.append((text, arguments.unknown))
     wrong = [text for text, choice in problems if choice == "error"]
     if wrong:
@@ -204,7 +226,9 @@ def _half_widths(X: Array, covariance: Array | None, level: float | None) -> Arr
     half = np.empty(len(X))
     for start in range(0, len(X), ROWS_AT_ONCE):
         part = slice(start, start + ROWS_AT_ONCE)
-        rows = np.column_stack([np.ones(len(X[part])), X[part]])
+        rows = X[part]
+        if len(covariance) > rows.shape[1]:
+            rows = np.column_stack([np.ones(len(rows)), rows])
         variance = np.einsum("ij,jk,ik->i", rows, covariance, rows, optimize=True)
         half[part] = np.sqrt(np.maximum(variance, 0.0))
     return np.asarray(ndtri((1 + level) / 2) * half)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from fastbce._columns import Column, TableError
+from fastbce._formulas import Formula, Variables
 from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
+from .by_formula import by_formula
 from .memory import release_memory
-from .reading import Choices, read_columns
-from .screen import combination, made_up
+from .reading import Choices, Reading, read_columns
+from .screen import CHUNK, combination, made_up
 from .tables import Table
 from .target import target_of
 from .usable import Usable
@@ -39,6 +41,9 @@ class Request:
     # Whether there is a maximum where classes separate, and the options with which there is one.
     always_maximum: bool = False
     ways_out: tuple[str, ...] = ()
+    # The right side of a formula, and the columns it needs, which `choices` names as well.
+    formula: str | None = None
+    variables: Variables | None = None
 
     @property
     def used(self) -> list[str]:
@@ -61,10 +66,18 @@ class Data:
     rows: int  # of the table
     missing: dict[str, int]  # missing cells by column
     left_out: dict[str, str]  # columns and levels without a coefficient, and why
+    formula: Formula | None = None
+
+    @property
+    def intercept(self) -> bool:
+        """Whether a constant is added to the logits."""
+        return self.formula is None or self.formula.intercept
 
     @property
     def names(self) -> list[str]:
         """Names of the columns of the matrix."""
+        if self.formula is not None:
+            return list(self.formula.columns)
         return [name for feature in self.features for name in feature.outputs]
 
 
@@ -101,20 +114,18 @@ def prepare(table: Table, request: Request) -> Data:
     problems += reading.problems
     if request.strict:
         problems += [_strictly(name, why) for name, why in reading.left_out.items()]
+    elif request.formula is not None:
+        problems += [_needed(name, why) for name, why in reading.left_out.items()]
     fail(source, problems)
     if not reading.features:
         raise _no_column(source, reading.left_out)
     missing = {request.target: int(np.count_nonzero(~known))}
     keep = known
-    for name, found in beside.items():
-        gone = found < 0 if name in request.clusters else np.isnan(found)
-        if gone.all():
-            what = "cluster" if name in request.clusters else "offset"
-            what = "weights" if name == request.weights else what
-            raise TableError(f"{source}: column {name!r} has no values; name another for --{what}")
-        missing[name] = int(np.count_nonzero(gone))
-        keep &= ~gone
-    values = _encoded(table, reading.features, keep, missing)
+    _keep_known(source, beside, request, keep, missing)
+    told = None if request.choices.features is not None else labels
+    values = _encoded(table, reading, keep, missing, told)
+    if not reading.features:
+        raise _no_column(source, reading.left_out)
     missing = {name: count for name, count in missing.items() if count}
     _check_missing(source, keep, missing, request)
     if request.weights is not None:
@@ -133,15 +144,17 @@ def prepare(table: Table, request: Request) -> Data:
     )
     del values, beside
     usable.settle(request.choices.pool_rare)
-    if not request.always_maximum:
-        usable.without_one_class(strict=request.strict)
-        usable.refuse_separation()
+    _look_at_classes(usable, request)
     if not any(feature.levels is None or feature.indicated for feature in usable.features):
         raise _no_column(source, reading.left_out)
     rows = len(usable.y)
-    X, features = _independent(
-        _matrix(usable.features, usable.values, rows), usable.features, reading.left_out
-    )
+    formula, features = None, usable.features
+    if request.formula is None:
+        X, features = _independent(
+            _matrix(features, usable.values, rows), features, reading.left_out
+        )
+    else:
+        X, formula = by_formula(source, request.formula, features, usable.values, reading.left_out)
     release_memory()
     if request.strict:
         fail(source, [_strictly(name, why) for name, why in reading.left_out.items()])
@@ -158,7 +171,44 @@ def prepare(table: Table, request: Request) -> Data:
         table.rows,
         missing,
         reading.left_out,
+        formula,
     )
+
+
+def _keep_known(
+    source: Path,
+    beside: dict[str, Array],
+    request: Request,
+    keep: Array,
+    missing: dict[str, int],
+) -> None:
+    """Clear `keep` where a weight, an offset or a cluster is missing, and count."""
+    for name, found in beside.items():
+        gone = found < 0 if name in request.clusters else np.isnan(found)
+        if gone.all():
+            what = "cluster" if name in request.clusters else "offset"
+            what = "weights" if name == request.weights else what
+            raise TableError(f"{source}: column {name!r} has no values; name another for --{what}")
+        missing[name] = int(np.count_nonzero(gone))
+        keep &= ~gone
+
+
+def _look_at_classes(usable: Usable, request: Request) -> None:
+    """Leave out or refuse what has one class; refuse what a formula needs and is left out."""
+    variables = request.variables
+    if not request.always_maximum:
+        among = None if variables is None else variables.alone
+        usable.without_one_class(among, strict=request.strict)
+        if variables is None:  # else the fit names the columns of the formula that separate
+            usable.refuse_separation()
+    if variables is not None:
+        names = {feature.name for feature in usable.features}
+        absent = [name for name in variables.names if name not in names]
+        fail(usable.source, [_needed(name, usable.left_out[name]) for name in absent])
+
+
+def _needed(name: str, why: str) -> str:
+    return f"{name!r} {why}; leave it out of the formula"
 
 
 def _no_column(source: Path, left_out: dict[str, str]) -> TableError:
@@ -216,36 +266,53 @@ def _weights(table: Table, name: str) -> Array:
 
 
 def _encoded(
-    table: Table, features: Sequence[Feature], keep: Array, missing: dict[str, int]
+    table: Table, reading: Reading, keep: Array, missing: dict[str, int], labels: Array | None
 ) -> dict[str, Array]:
-    """Return each column in its final type; clear `keep` where one is missing, and count."""
+    """Return each column in its final type; clear `keep` where one is missing, and count.
+
+    A column that has values in rows of one class only would leave no row of the other. With
+    `labels` it is left out, as what is missing there tells the class.
+    """
     values = {}
-    names = {feature.name for feature in features}
+    names = {feature.name for feature in reading.features}
     for name in [name for name in table.columns if name not in names]:
         del table.columns[name]
-    for feature in features:
+    known = keep.copy()
+    for feature in list(reading.features):
         found = _small(encode(table.column(feature.name, fitting=True), feature).values)
         # What is encoded is not needed twice.
         del table.columns[feature.name]
         release_memory()
         gone = found < 0 if feature.levels is not None else np.isnan(found)
+        if labels is not None and gone.any() and _has_one_class(labels[known & ~gone]):
+            reading.features.remove(feature)
+            reading.left_out[feature.name] = "has values in rows of one class only"
+            continue
         missing[feature.name] = int(np.count_nonzero(gone))
         keep &= ~gone
         values[feature.name] = found
     return values
 
 
+def _has_one_class(y: Array) -> bool:
+    return int(y.sum()) in (0, len(y))
+
+
 def _small(values: Array) -> Array:
     """Return numbers as float32 where that holds them exactly; codes stay as they are."""
     if values.dtype == np.int16:
         return values
-    with np.errstate(over="ignore"):
-        narrow = values.astype(np.float32)
     if values.dtype.kind in "iu":
-        exact = np.abs(values).max(initial=0) <= WHOLE_FLOAT32
+        exact = max(int(values.max(initial=0)), -int(values.min(initial=0))) <= WHOLE_FLOAT32
     else:
-        exact = bool(np.array_equal(narrow, values, equal_nan=True))
-    return narrow if exact else values.astype(np.float64, copy=False)
+        parts = (values[start : start + CHUNK] for start in range(0, len(values), CHUNK))
+        exact = all(map(_is_float32, parts))
+    return values.astype(np.float32 if exact else np.float64, copy=False)
+
+
+@np.errstate(over="ignore")
+def _is_float32(values: Array) -> bool:
+    return bool(np.array_equal(values.astype(np.float32), values, equal_nan=True))
 
 
 def missing_text(missing: dict[str, int]) -> str:
@@ -275,7 +342,7 @@ def _check_missing(source: Path, keep: Array, missing: dict[str, int], request: 
 
 
 def _check_classes(source: Path, y: Array, missing: dict[str, int]) -> None:
-    if int(y.sum()) in (0, len(y)):
+    if _has_one_class(y):
         counts = ", ".join(
             f"{name} {missing[name]}" for name in sorted(missing, key=lambda n: -missing[n])[:5]
         )

@@ -118,11 +118,11 @@ def _numbers(column: Column, *, asked: bool) -> Feature | str:
     if not asked and column.is_whole() and inexact(column.whole()).any():
         return "holds whole numbers that float64 would round, as long identifiers are"
     values = column.numbers()
-    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
-    if not len(known):
+    low, high = np.fmin.reduce(values), np.fmax.reduce(values)  # without those that are missing
+    if np.isnan(low):
         return "has no values"
-    if known.min() == known.max():
-        return f"is constant ({known[0]:g} in every row), so it tells nothing"
+    if low == high:
+        return f"is constant ({low:g} in every row), so it tells nothing"
     if not asked and _counts_rows(values):
         return f"numbers the rows, from {values[0]:g} to {values[-1]:g}; --features may name it"
     return Feature(column.name)

@@ -40,7 +40,9 @@ def say_reading(table: Table, data: Data) -> None:
         note(f"numbers: {_listed(numbers)}")
     for feature in data.features:
         if feature.levels is not None and len(feature.levels) > 1:
-            note(_groups(feature))
+            note(_groups(feature, compared=data.formula is None))
+    if data.formula is not None:
+        note(f"columns by the formula: {_listed(data.formula.columns)}")
     reasons: dict[str, list[str]] = {}
     for name, why in data.left_out.items():
         reason, _, detail = why.partition(": ")
@@ -53,14 +55,14 @@ def say_reading(table: Table, data: Data) -> None:
         note(f"{dropped} of {data.rows} rows dropped{missing_text(data.missing)}")
 
 
-def _groups(feature: Feature) -> str:
+def _groups(feature: Feature, *, compared: bool) -> str:
     levels = feature.levels or ()
-    others = [level for level in levels[1:] if level not in feature.without]
+    others = [level for level in levels[compared:] if level not in feature.without]
     shown = ", ".join(repr(level) for level in others[:SHOWN_LEVELS])
     more = ", ..." if len(others) > SHOWN_LEVELS else ""
     pooled = f"; pooled: {_listed(feature.pooled)}" if feature.pooled else ""
-    compared = f"compared with {levels[0]!r}: {shown}{more}"
-    return f"groups: {feature.name} ({len(levels)}), {compared}{pooled}"
+    with_what = f", compared with {levels[0]!r}" if compared else ""
+    return f"groups: {feature.name} ({len(levels)}){with_what}: {shown}{more}{pooled}"
 
 
 def target_line(data: Data, target: str) -> str:

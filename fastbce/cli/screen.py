@@ -111,8 +111,10 @@ def border_of(values: Array, y: Array) -> float:
     return float(low.max() if low.max() <= high.min() else high.max())
 
 
-def made_up(X: Array) -> dict[int, dict[int, float]]:
+def made_up(X: Array, *, centered: bool = True) -> dict[int, dict[int, float]]:
     """Return the columns that are combinations of those before them, and the factors.
+
+    The constant is before all of them if they are `centered`.
 
     The columns are taken in their order, and the last of a dependent group is found, as R does.
     What the sum of squares leaves in doubt is decided by the distances of the rows themselves.
@@ -120,8 +122,8 @@ def made_up(X: Array) -> dict[int, dict[int, float]]:
     n, d = X.shape
     # Squares of values of 1e200 would overflow.
     unit = np.maximum(np.maximum(X.max(axis=0), -X.min(axis=0)).astype(np.float64), TINY)
-    center = np.array([np.mean(X[:, j] / unit[j]) for j in range(d)])
-    spread = np.array([np.std(X[:, j] / unit[j]) for j in range(d)])
+    center = np.array([np.mean(X[:, j] / unit[j]) if centered else 0.0 for j in range(d)])
+    spread = np.array([np.sqrt(np.mean((X[:, j] / unit[j] - center[j]) ** 2)) for j in range(d)])
     scale = np.where(spread > 0, spread, 1.0)
 
     def over_rows(function: Callable[[Array], Array]) -> list[Array]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,12 +96,19 @@ class Usable:
         alone = OneClass(feature.name, f"{feature.name}!={value}", what)
         return _Lone([alone], ~there, Feature(feature.name, (value,)))
 
-    def without_one_class(self, *, strict: bool) -> None:
+    def without_one_class(self, among: Collection[str] | None = None, *, strict: bool) -> None:
         """Leave out the levels with one class, and their rows, until there are none.
 
         The likelihood grows with their coefficients without bound, and in the limit it is that of
         the other rows: so all other coefficients are as they would be with them. A column that has
         one value in the rest has no coefficient, but predictions must know of that value.
+
+        Parameters
+        ----------
+        among : collection of str, optional
+            The groups to look at, where a formula has others in interactions only.
+        strict : bool
+            Whether it is an error.
 
         Raises
         ------
@@ -109,7 +116,7 @@ class Usable:
             If that leaves one class, or if nothing may be left out.
         """
         found: list[OneClass] = []
-        while lone := {f.name: each for f in self.features if (each := self._one_class(f))}:
+        while lone := self._lone(among):
             alone = [one for column in lone.values() for one in column.alone]
             found += alone
             gone: Array = np.logical_or.reduce([column.gone for column in lone.values()])
@@ -124,6 +131,15 @@ class Usable:
                     self.values[feature.name] = np.zeros(len(self.y), np.int16)
             self._cut(~gone)
             self.settle()
+
+    def _lone(self, among: Collection[str] | None) -> dict[str, _Lone]:
+        """Return what of each column has one class."""
+        return {
+            feature.name: found
+            for feature in self.features
+            if (among is None or (feature.levels is not None and feature.name in among))
+            and (found := self._one_class(feature))
+        }
 
     def _cut(self, rows: Array) -> None:
         self.y = self.y[rows]

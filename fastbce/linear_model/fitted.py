@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from fastbce import functional
 from fastbce._inputs import Array
 from fastbce.inference import ConfusionTable, LogitResult, confusion_table
+from fastbce.model_file import model_of
 
 from .coordinates import parts
 from .inputs import as_numpy, as_offset, read, read_both
@@ -37,6 +38,31 @@ class Fitted:
     def result_(self) -> LogitResult:
         """Inference on the coefficients."""
         raise NotImplementedError
+
+    def save(self, path: Any, target: str = "y") -> None:
+        """Write the model to a JSON file, as ``fastbce fit --out`` does.
+
+        :func:`fastbce.load` reads it; the documentation of the command line has its schema.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; ``-`` is the standard output.
+        target : str, default "y"
+            What the file calls that which is predicted. Columns have the names of the data frame,
+            or are called ``x1``, ``x2``, ....
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If a class is neither a number, a truth value nor text, which is all that JSON has.
+        OSError
+            If the file cannot be written; then an old one stays as it was.
+        """
+        check_is_fitted(self)
+        model_of(self, target).save(path)
 
     def decision_function(self, X: Any, offset: Any = None) -> Array:
         """Return the logit of the second class for each row of `X`."""

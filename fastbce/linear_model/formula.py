@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fastbce._formulas import kept, sides, variables_of
 from fastbce.inference import LogitResult, TestResult
+from fastbce.model_file import Feature, model_of
 
 from .estimator import LogisticRegression
 
@@ -35,6 +37,8 @@ class FormulaFit:
         Number of rows that were left out, because a value is missing.
     spec : formulaic.ModelSpec
         Turns a data frame into those columns, with the levels and knots of the fit.
+    numbers : tuple of str
+        The columns of the data that hold numbers.
     """
 
     formula: str
@@ -42,6 +46,30 @@ class FormulaFit:
     terms: dict[str, tuple[str, ...]]
     dropped: int
     spec: Any = field(repr=False)
+    numbers: tuple[str, ...] = field(default=(), repr=False)
+
+    def save(self, path: Any) -> None:
+        """Write the model, formula included, to a JSON file that :func:`fastbce.load` reads.
+
+        Parameters
+        ----------
+        path : path-like
+            The file; ``-`` is the standard output.
+
+        Raises
+        ------
+        ValueError
+            If groups of the formula cannot be kept, such as those of ``C(np.floor(age))``.
+        OSError
+            If the file cannot be written; then an old one stays as it was.
+        """
+        target, right = sides(self.formula)
+        formula, levels = kept(right, self.spec, self.numbers)
+        features = tuple(
+            Feature(name, None if name not in levels else tuple(map(str, levels[name])))
+            for name in variables_of(right).names
+        )
+        replace(model_of(self.model, target), features=features, formula=formula).save(path)
 
     @property
     def result_(self) -> LogitResult:
@@ -161,17 +189,20 @@ def fit_formula(
     ImportError
         If formulaic is not installed.
     ValueError
-        If the formula cannot be understood, or names a column that is not there.
+        If the formula cannot be understood, names a column that is not there, or has a function
+        that would give something else for other rows than it gave in the fit.
     """
-    try:
-        from formulaic import Formula
-        from formulaic.errors import FormulaicError
-    except ImportError as error:
-        raise ImportError(
-            'formulas need formulaic: python -m pip install "fastbce[formula]"'
-        ) from error
     data = _frame(data)
-    target, right = _sides(formula, data)
+    target, right = sides(formula)
+    if target not in data.columns:
+        raise ValueError(
+            f"the left side of a formula is a column of the data, got {target!r}; the columns are "
+            f"{', '.join(map(str, list(data.columns)[:20]))}"
+        )
+    variables = variables_of(right)
+    from formulaic import Formula
+    from formulaic.errors import FormulaicError
+
     more = {
         name: values
         for name, values in (
@@ -184,7 +215,7 @@ def fit_formula(
     try:
         parsed = Formula(right)
         # Rows are left out before: levels that occur in those alone are no columns.
-        keep = _complete(data, {target, *map(str, parsed.required_variables)})
+        keep = _complete(data, {target, *variables.names})
         arrays = {name: _rows(values, name, data, keep) for name, values in more.items()}
         data = data[keep]
         # Nothing of this module is in reach of a formula.
@@ -204,26 +235,14 @@ def fit_formula(
         for term, places in spec.term_indices.items()
         if str(term) != "1"
     }
-    return FormulaFit(formula, model, terms, int(len(keep) - keep.sum()), spec)
+    numbers = tuple(name for name in variables.names if data[name].dtype.kind in "biuf")
+    return FormulaFit(formula, model, terms, int(len(keep) - keep.sum()), spec, numbers)
 
 
 def _frame(data: Any) -> Any:
     if not hasattr(data, "columns") or not hasattr(data, "iloc"):
         raise TypeError(f"data must be a data frame of pandas, got {type(data).__name__}")
     return data
-
-
-def _sides(formula: Any, data: Any) -> tuple[str, str]:
-    if not isinstance(formula, str) or formula.count("~") != 1:
-        raise ValueError(f"a formula is a text such as 'y ~ a + b', got {formula!r}")
-    target, right = (side.strip() for side in formula.split("~"))
-    name = target.strip("`")
-    if name not in data.columns:
-        raise ValueError(
-            f"the left side of a formula is a column of the data, got {target!r}; the columns are "
-            f"{', '.join(map(str, list(data.columns)[:20]))}"
-        )
-    return name, right
 
 
 def _complete(data: Any, names: set[str]) -> Array:

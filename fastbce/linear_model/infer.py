@@ -165,9 +165,9 @@ def evidence_of(rows: Rows, *, intercept: bool) -> Evidence | None:
     """Return what tells whether another fit is of the same samples."""
     if not isinstance(rows, Memory):
         return None
-    labels = crc32((rows.y != 0).tobytes())
+    labels = crc32(rows.y != 0)
     for array in (rows.weight, rows.offset):
-        labels = crc32(b"none" if array is None else array.tobytes(), labels)
+        labels = crc32(b"none" if array is None else np.ascontiguousarray(array), labels)
     if isinstance(rows, SparseRows):
         return Evidence(labels, None)
     some = rows.sample(EVIDENCE_ROWS).X

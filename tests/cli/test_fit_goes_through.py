@@ -309,9 +309,19 @@ def test_a_column_known_for_one_class_only(
     known = np.where(np.arange(ROWS) % 2, "heart", "lung").astype(object)
     known[(frame().y == 0).to_numpy()] = None
     data = frame(cause=known, u=[None, *frame().x[1:]])
-    line = error_of(capsys, fit(data, tmp_path))
+    # Where it is missing tells the class, so without it all rows can be used.
+    assert fit(data, tmp_path) == 0
+    assert "left out (has values in rows of one class only): cause" in capsys.readouterr().err
+    found = model(tmp_path)
+    assert found["fit"]["rows"] == ROWS - 1
+    assert "cause" not in [feature["name"] for feature in found["features"]]
     zeros = int((data.y == 0).sum())
+    line = error_of(capsys, fit(data, tmp_path, "--features", "cause,u"))
     assert f"the target has one value; values are missing in cause {zeros}, u 1: leave" in line
+    line = error_of(capsys, fit(data, tmp_path, "--strict"))
+    assert "values are missing in 1 rows, the first is row 1 (u 1)" in line
+    line = error_of(capsys, fit(data[["cause", "y"]], tmp_path))
+    assert "no column beside the target can be used: 'cause' has values in rows of one" in line
     assert fit(data, tmp_path, "--drop", "cause") == 0
 
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
 
-from data_sets import ENDOMETRIAL, breast_cancer, fair, sex2, statsmodels_glm
+from data_sets import DATA, ENDOMETRIAL, breast_cancer, fair, sex2, statsmodels_glm
 from scipy.optimize import brentq
 from scipy.special import chdtri
 from sklearn.exceptions import ConvergenceWarning
@@ -80,6 +80,40 @@ def test_endometrial_as_logistf_and_brglm2_print_it(move: float) -> None:
     for part in ("Firth", "penalised log-likelihood", "chi2", "P>chi2", "7.855"):
         assert part in text
     assert "AIC" not in text
+
+
+@pytest.mark.parametrize("load", DATA)
+def test_estimates_and_tests_by_modified_scores(load: Any) -> None:
+    """As Heinze and Schemper have it: scores with half the leverages added, from scratch."""
+    X, y = load()
+    X = (X - X.mean(axis=0)) / X.std(axis=0)
+    design = np.column_stack([np.ones(len(y)), X])
+    result = firth(X, y).result_
+    theta, covariance = _modified_scores(design, y, np.arange(design.shape[1]))
+    np.testing.assert_allclose(result.params, theta, rtol=1e-6)
+    np.testing.assert_allclose(result.bse, np.sqrt(np.diag(covariance)), rtol=1e-6)
+    assert result.profile is not None
+    for place in (0, 2):
+        free = np.delete(np.arange(len(theta)), place)
+        without, _ = _modified_scores(design, y, free)
+        fall = penalised(design, y, theta) - penalised(design, y, without)
+        assert result.profile.statistics[place] == pytest.approx(2 * fall, rel=1e-6, abs=1e-9)
+
+
+def _modified_scores(design: Array, y: Array, free: Array) -> tuple[Array, Array]:
+    """Return where the modified scores of the free parameters are 0, and the covariance there."""
+    theta = np.zeros(design.shape[1])
+    for _ in range(500):
+        p = 1 / (1 + np.exp(-design @ theta))
+        root = design * np.sqrt(p * (1 - p))[:, None]
+        covariance = np.linalg.inv(root.T @ root)
+        leverage = np.sum((root @ covariance) * root, axis=1)
+        score = design.T @ (y - p + leverage * (0.5 - p))
+        step = np.linalg.solve((root.T @ root)[np.ix_(free, free)], score[free])
+        theta[free] += step / max(1.0, float(np.max(np.abs(step))))
+        if np.max(np.abs(step)) < 1e-12:
+            break
+    return theta, covariance
 
 
 def penalised(design: Array, y: Array, theta: Array) -> float:
@@ -185,7 +219,7 @@ def test_budworm_as_confint_prints_it() -> None:
     _by_bisection(X, y, count, found, intercept=False)
 
 
-@pytest.mark.parametrize("load", [fair, breast_cancer])
+@pytest.mark.parametrize("load", DATA)
 def test_profiles_by_bisection(load: Any) -> None:
     X, y = load()
     X, y = X[::5], y[::5]

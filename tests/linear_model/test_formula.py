@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("formulaic", reason="formulas need formulaic")
 pandas = pytest.importorskip("pandas", reason="formulas need data frames")
 
+import fastbce
 from fastbce.linear_model import fit_formula
 
 
@@ -125,9 +128,20 @@ def test_options_and_clusters(data: Any) -> None:
         ("age + group", "text such as 'y ~ a"),
         ("lates ~ age", "left side of a formula is a column of the data, got 'lates'"),
         ("late ~ ages", "ages"),
-        ("late ~ age +", "failed"),
+        ("late ~ age +", r"cannot be understood: .* misplaced. age \+$"),
         ("late ~ 1", "no variable"),
-        ("late ~ open('x')", "failed"),
+        ("late ~ .", "name the columns that it stands for"),
+        ("late ~ age | group", "several parts"),
+        # They would give something else for other rows than they gave in the fit, or anything.
+        ("late ~ I(age - age.mean())", "'age.mean' in .* is refused"),
+        ("late ~ lag(age)", "'lag' in .* is refused"),
+        ("late ~ hashed(group, levels=3)", "'hashed' in .* is refused"),
+        ("late ~ exp10(age)", "'exp10' in .* is refused"),
+        ("late ~ np.cumsum(age)", "'np.cumsum' in .* is refused"),
+        ("late ~ np.add.reduce(age)", "'np.add.reduce' in .* is refused"),
+        ("late ~ open('x')", "'open' in .* is refused"),
+        ("late ~ age + [v for v in (1, 2)]", "is refused|cannot be understood"),
+        ("late ~ {age if True else age}", "is refused"),
     ],
 )
 def test_formulas_that_fail(formula: str, match: str, data: Any) -> None:
@@ -147,3 +161,59 @@ def test_data_that_do_not_fit(data: Any) -> None:
         fit_formula("late ~ age", {"late": [0, 1]})
     with pytest.raises(ValueError, match="is no column of the data"):
         fit_formula("late ~ age", data, offset="nothing")
+
+
+EVERY_TRANSFORM = (
+    "late ~ C(group, contr.sum) * scale(age) + bs(age, 5) + poly(age, 3) + cs(age, df=4) + "
+    "cc(age, df=3) + center(bs(age, df=4)) + standardize(times) + C(day, contr.poly) + "
+    "np.sqrt(age) + I(age ** 2 > 1000) + Q('times') + group:times"
+)
+
+
+def test_new_rows_have_the_states_of_the_fit_after_saving(data: Any, tmp_path: Path) -> None:
+    ours = fit_formula(EVERY_TRANSFORM, data, C=1.0)
+    ours.save(tmp_path / "m.json")
+    model = fastbce.load(tmp_path / "m.json")
+    assert model.names == tuple(ours.design(data).columns)
+    for rows in (data.tail(7), data[data.group == "green"].head(3), data.head(1)):
+        np.testing.assert_allclose(model.predict_proba(rows), ours.predict_proba(rows), rtol=1e-13)
+    assert json.loads((tmp_path / "m.json").read_text())["target"] == "late"
+
+
+@pytest.mark.parametrize(
+    ("formula", "match"),
+    [
+        ("late ~ C(np.floor(age))", "groups of 'C.np.floor.age..' cannot be kept"),
+        ("late ~ C(day) + day", "groups of 'C.day.' cannot be kept"),
+        ("late ~ C(half)", "groups of 'C.half.' cannot be kept"),
+        ("late ~ I(group == 'red')", "levels of 'group' cannot be kept"),
+    ],
+)
+def test_what_a_file_cannot_keep(formula: str, match: str, data: Any, tmp_path: Path) -> None:
+    ours = fit_formula(formula, data.assign(half=data.times / 2), C=1.0)
+    with pytest.raises(ValueError, match=match):
+        ours.save(tmp_path / "m.json")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "age + open('x')",
+        "age + __import__('os').getcwd()",
+        "age + I(().__class__)",
+        "age + np.load('x')",
+        "age + {(lambda: 1)()}",
+        "age + {f'{age}'}",
+        "age + C(age)['x']",
+    ],
+)
+def test_a_file_runs_nothing(text: str, data: Any, tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    fit_formula("late ~ age", data).save(path)
+    content = json.loads(path.read_text())
+    content["formula"]["text"] = text
+    path.write_text(json.dumps(content))
+    refused = r"damaged model: FormulaError .*(is refused|cannot be understood)"
+    with pytest.raises(ValueError, match=refused):
+        fastbce.load(path)
