@@ -209,10 +209,10 @@ def _linear_tasks() -> Iterator[_Task]:
         coef = np.zeros(3, dtype)
         samples = [np.full((n, 3), 0.25, dtype) for n in (2, LONG // 3)]
         for labels in (dtype, np.int64, np.bool_):
-            calls = tuple(
+            passes = tuple(
                 partial(linear_bce_loss_gradient, X, np.zeros(len(X), labels), coef)
                 for X in samples
             )
-            yield _Task(f"linear_bce_loss_gradient {np.dtype(dtype)} {np.dtype(labels)}", calls)
-        calls = tuple(partial(linear_bce_hessian, X, coef) for X in samples)
-        yield _Task(f"linear_bce_hessian {np.dtype(dtype)}", calls)
+            yield _Task(f"linear_bce_loss_gradient {np.dtype(dtype)} {np.dtype(labels)}", passes)
+        hessians = tuple(partial(linear_bce_hessian, X, coef) for X in samples)
+        yield _Task(f"linear_bce_hessian {np.dtype(dtype)}", hessians)
