@@ -30,6 +30,7 @@ Kind = Literal[
     "clipped",
     "logits",
     "focal",
+    "chain",
 ]
 
 EPS = 1e-7
@@ -109,7 +110,7 @@ class Case:
         scores = np.asarray(arguments[-1] if self.kind == "sigmoid_backward" else arguments[0])
         inputs = [np.asarray(a).astype(wide) for a in arguments]
         options: tuple[Any, ...] = ()
-        if self.kind == "clipped":
+        if self.kind in ("clipped", "chain"):
             options = clip_bounds(scores.dtype, eps)
         with np.errstate(all="ignore"):
             results = [ORACLES[self.kind, name](*inputs, *options) for name in self.results]
@@ -134,7 +135,7 @@ class Case:
 CASES = tuple(
     Case(name, cast("Kind", row.family.name), row.results) for name, row in OPERATIONS.items()
 )
-LOSSES = tuple(case for case in CASES if case.is_loss and case.kind != "focal")
+LOSSES = tuple(case for case in CASES if case.kind in ("clipped", "logits"))
 BY_NAME = {case.name: case for case in CASES}
 
 # (kind, result) -> largest error of an element in float32, in float64; hard labels, no reduction.
@@ -154,6 +155,10 @@ MAX_ULP: dict[tuple[Kind, str], tuple[float, float]] = {
     ("focal", "gradient"): (4.6, 4.6),
     # It crosses 0: tests/elementwise/test_focal.py compares it with the sum of its terms.
     ("focal", "hessian"): (np.inf, np.inf),
+    # The probability is rounded on the way: tests/elementwise/test_chain.py says what follows.
+    ("chain", "loss"): (np.inf, np.inf),
+    ("chain", "probabilities"): (2.0, 2.0),
+    ("chain", "gradient"): (np.inf, np.inf),
 }
 
 
@@ -237,6 +242,11 @@ ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("logits", "probabilities"): lambda z, y: _sigmoid(z),
     ("logits", "gradient"): _logits_gradient,
     ("logits", "hessian"): _logits_hessian,
+    ("chain", "loss"): lambda z, y, *bounds: _clipped_loss(_sigmoid(z), y, *bounds),
+    ("chain", "probabilities"): lambda z, y, *bounds: _sigmoid(z),
+    ("chain", "gradient"): lambda z, y, *bounds: _sigmoid_backward(
+        _clipped_gradient(_sigmoid(z), y, *bounds), _sigmoid(z)
+    ),
     ("focal", "loss"): lambda z, y: _focal(z, y)[0],
     ("focal", "gradient"): lambda z, y: _focal(z, y)[1],
     ("focal", "hessian"): lambda z, y: _focal(z, y)[2],

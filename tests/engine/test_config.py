@@ -112,7 +112,7 @@ def test_the_chosen_backend_computes(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "compute", spy)
     for name in ("numba", "numpy"):
         with fastbce.use_backend(name):
-            fastbce.sigmoid(np.zeros(3))
+            fastbce.sigmoid([0.0, 1.0])  # a list, which is no short call
     assert called == [_engine, _reference]
 
 

@@ -87,7 +87,8 @@ def test_errors_come_every_time() -> None:
             fastbce.bce_loss(p, y[:, None])
         with pytest.raises(ValueError, match="unknown reduction"):
             fastbce.bce_loss(p, y, reduction=np.full(3, "mean"))  # type: ignore[arg-type]
-    assert fastbce.bce_loss(p, y, eps=np.array([0.3])) == fastbce.bce_loss(p, y, eps=0.3)
+    one: Any = np.array([0.3])
+    assert fastbce.bce_loss(p, y, eps=one) == fastbce.bce_loss(p, y, eps=0.3)
     assert np.isclose(fastbce.bce_loss(p, y, eps=0.3), -np.log(0.3))
 
 
