@@ -24,6 +24,7 @@ from .functional import (
     sigmoid,
     sigmoid_backward,
     sigmoid_bce,
+    sigmoid_clipped_bce,
     softplus,
 )
 from .layers import (
@@ -68,6 +69,7 @@ __all__ = [
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_bce",
+    "sigmoid_clipped_bce",
     "softplus",
     "use_backend",
     "warmup",

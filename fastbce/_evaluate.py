@@ -241,7 +241,8 @@ def _run(
     # Labels that are no floats are always looked at: a mask of 0 and 255 is no rare mistake.
     looks = check_labels or call.inputs[1].dtype.kind in "iu"
     bad_labels = np.zeros(1, np.int64) if looks else None
-    bad_scores = np.zeros(1, np.int64) if check_labels and operation.family.clips else None
+    looks_at_scores = check_labels and operation.family.takes_probabilities
+    bad_scores = np.zeros(1, np.int64) if looks_at_scores else None
     parameters = (scale, *_parameters(rules, bad_labels, bad_scores, given.positive))
     total = backend("elementwise").compute(operation, call, parameters, losses)
     if (bad_labels is not None and bad_labels[0]) or (bad_scores is not None and bad_scores[0]):
@@ -270,7 +271,7 @@ def _raise_first_bad(operation: Operation, call: Call, given: Given, *, scores: 
     if weight is not None:
         kept = weight != 0 if kept is None else kept & (weight != 0)
     raise_first_bad_label(y, kept)
-    if scores and operation.family.clips:
+    if scores and operation.family.takes_probabilities:
         raise_first_bad_probability(x, next(iter(operation.family.arguments)), kept)
 
 
@@ -295,16 +296,18 @@ def _rules(
     """Return the bounds, if the family clips, and what else the kernels go by.
 
     That is the ignored label and the smoothing; then whether the gradient is 0 beyond the bounds,
-    and its least denominator, or what makes the loss a focal one; and where to count.
+    its least denominator, and whether scores are logits, or what makes the loss a focal one; and
+    where to count.
     """
     rules = (given.ignore, given.smoothing)
     if not operation.family.clips:
         return None, (*rules, None if own is None else check_focus(*own), given.counts)
     bounds = clip_bounds(own if type(own) is float else as_number(own, "eps"), dtype, result)
+    flat, floor = True if given.gradient == "zero" else None, None
     if given.gradient == "torch":
-        floor = FLOOR_16 if result == np.float16 else FLOOR
-        return (dtype.type(0), dtype.type(1)), (*rules, None, floor, given.counts)
-    return bounds, (*rules, True if given.gradient == "zero" else None, None, given.counts)
+        bounds, floor = (dtype.type(0), dtype.type(1)), FLOOR_16 if result == np.float16 else FLOOR
+    chain = True if operation.family.chain else None
+    return bounds, (*rules, flat, floor, chain, given.counts)
 
 
 def rounded(value: float, dtype: np.dtype[Any]) -> Any:

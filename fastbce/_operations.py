@@ -34,8 +34,15 @@ class Family:
     """Whether it takes labels, weights and a reduction."""
     clips: bool = False
     """Whether it takes ``eps``."""
+    chain: bool = False
+    """Whether what it clips are the sigmoids of its scores."""
     kin: Family | None = None
-    """The family whose kernels it runs, with ``alpha`` and ``gamma``."""
+    """The family whose kernels it runs, with further parameters."""
+
+    @property
+    def takes_probabilities(self) -> bool:
+        """Whether its scores lie in [0, 1]."""
+        return self.clips and not self.chain
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,6 +115,12 @@ def _plain_clipped(results: tuple[str, ...], p: Array, y: Array) -> tuple[Any, .
     return tuple(found)
 
 
+def _plain_chain(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ...]:
+    p = 1 / (1 + np.exp(-z))
+    loss, slope = _plain_clipped(("loss", "gradient"), p, y)
+    return loss, p, slope * p * (1 - p)
+
+
 def _plain_logits(results: tuple[str, ...], z: Array, y: Array) -> tuple[Any, ...]:
     found: list[Any] = []
     if "loss" in results:
@@ -151,10 +164,21 @@ _CLIPPED = Family(
     "clipped",
     "clipped",
     {"y_pred": "probabilities", "y_true": "labels"},
-    ("loss", "gradient"),
+    ("loss", "probabilities", "gradient"),
     _plain_clipped,
     is_loss=True,
     clips=True,
+)
+_CHAIN = Family(
+    "chain",
+    "clipped",
+    {"logits": "numbers", "y_true": "labels"},
+    _CLIPPED.results,
+    _plain_chain,
+    is_loss=True,
+    clips=True,
+    chain=True,
+    kin=_CLIPPED,
 )
 _LOGITS = Family(
     "logits",
@@ -192,6 +216,9 @@ OPERATIONS = {
             "bce_with_logits_loss_gradient_hessian", _LOGITS, ("loss", "gradient", "hessian")
         ),
         Operation("sigmoid_bce", _LOGITS, ("loss", "probabilities", "gradient")),
+        Operation(
+            "sigmoid_clipped_bce", _CHAIN, ("loss", "probabilities", "gradient"), common=False
+        ),
         Operation("focal_loss", _FOCAL, ("loss",), common=False),
         Operation("focal_gradient", _FOCAL, ("gradient",), common=False),
         Operation("focal_loss_gradient", _FOCAL, ("loss", "gradient"), common=False),

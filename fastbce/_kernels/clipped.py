@@ -1,4 +1,8 @@
-"""Loss and gradient of predicted probabilities, which are clipped to bounds off 0 and 1."""
+"""Loss and gradient of predicted probabilities, which are clipped to bounds off 0 and 1.
+
+With `chain`, the last of the rules that the loops get, the scores are logits: the probabilities are
+their sigmoids, and the gradient goes on through these, as by one function after the other.
+"""
 
 from __future__ import annotations
 
@@ -32,6 +36,7 @@ from .reductions import (
     tree_sum,
 )
 from .results import cut, fence, flush, into, stage, step_of
+from .sigmoid import chained_point, probability_point
 
 PRODUCT_EPS = 1e-9  # that many factors of at least this do not underflow float64
 PEEK = 64  # labels looked at before a strip is taken to be hard
@@ -131,16 +136,17 @@ def clipped_block(
     pos: Any,
     rules: Any,
     loss: Any,
+    prob: Any,
     grad: Any,
     bounds: Any,
     scale: Any,
     hard: Any,
 ) -> None:
-    """Clipped loss and gradient; `hard` is None where labels may be soft."""
-    ignore, smooth, flat, floor = rules
-    losses, slopes = into(loss, p), into(grad, p)
+    """Clipped loss, probabilities and gradient; `hard` is None where labels may be soft."""
+    ignore, smooth, flat, floor, chain = rules
+    losses, shares, slopes = into(loss, p), into(prob, p), into(grad, p)
     for i in range(p.size):
-        x = p[i]
+        x = probability_point(p[i], chain)
         c = clip_point(x, bounds)
         kept = kept_point(i, y, w, mask, ignore)
         a, b = sides_point(i, like(c, y[i]), smooth, pos)
@@ -151,31 +157,44 @@ def clipped_block(
                 value = both_sides_point(side_loss_point(c, y[i] != 0, floor), a, b, pos)
             value = only_point(kept, value)
             losses[i] = value if w is None else value * like(c, w[i])
+        if prob is not None:
+            shares[i] = x
         if grad is not None:
             slope = clipped_slope_point(x, c, (a, b), smooth, pos, bounds, flat, floor)
-            slope = only_point(kept, slope * like(c, scale))
-            slopes[i] = slope if w is None else slope * like(c, w[i])
+            slope = slope * like(c, scale)
+            slope = slope if w is None else slope * like(c, w[i])
+            slopes[i] = only_point(kept, chained_point(slope, x, chain))
 
 
 @block
 def clipped_product_block(
-    p: Any, y: Any, mask: Any, rules: Any, bounds: Any, scale: Any, products: Any, grad: Any
+    p: Any,
+    y: Any,
+    mask: Any,
+    rules: Any,
+    bounds: Any,
+    scale: Any,
+    products: Any,
+    prob: Any,
+    grad: Any,
 ) -> Any:
     """Multiply each hard label's probability into its lane; tell whether a label was soft."""
-    ignore, _, flat, floor = rules
-    slopes = into(grad, p)
+    ignore, _, flat, floor, chain = rules
+    shares, slopes = into(prob, p), into(grad, p)
     soft = 0
     for i in range(p.size):
-        x = p[i]
+        x = probability_point(p[i], chain)
         c = clip_point(x, bounds)
         kept = kept_point(i, y, None, mask, ignore)
         factor = np.float64(c) if y[i] != 0 else 1.0 - np.float64(c)
         products[i] *= factor if kept else 1.0
         soft |= np.int32((y[i] != 0) & (y[i] != 1) & kept)
+        if prob is not None:
+            shares[i] = x
         if grad is not None:
             sides = sides_point(i, like(c, y[i]), None, None)
             slope = clipped_slope_point(x, c, sides, None, None, bounds, flat, floor)
-            slopes[i] = only_point(kept, slope * like(c, scale))
+            slopes[i] = only_point(kept, chained_point(slope * like(c, scale), x, chain))
     return soft
 
 
@@ -189,6 +208,7 @@ def clipped_soft_block(
     scale: Any,
     linear: Any,
     products: Any,
+    prob: Any,
     grad: Any,
 ) -> None:
     """Add each label's loss, hard or soft, to its lane.
@@ -197,10 +217,10 @@ def clipped_soft_block(
     times the label's share of the smaller side: no two terms cancel, and lanes as in
     :func:`logits_block` take one logarithm an element where the formula has two.
     """
-    ignore, smooth, flat, floor = rules
-    slopes = into(grad, p)
+    ignore, smooth, flat, floor, chain = rules
+    shares, slopes = into(prob, p), into(grad, p)
     for i in range(p.size):
-        x = p[i]
+        x = probability_point(p[i], chain)
         c = clip_point(x, bounds)
         one = like(c, 1)
         kept = kept_point(i, y, None, mask, ignore)
@@ -212,9 +232,11 @@ def clipped_soft_block(
         cost, r = only_point(kept, cost), only_point(kept, r)
         linear[i] = fma(cost, like(c, 1 / TERMS), linear[i])
         products[i] = fma(r, one + products[i], products[i])
+        if prob is not None:
+            shares[i] = x
         if grad is not None:
             slope = clipped_slope_point(x, c, (a, b), smooth, None, bounds, flat, floor)
-            slopes[i] = only_point(kept, slope * like(c, scale))
+            slopes[i] = only_point(kept, chained_point(slope * like(c, scale), x, chain))
 
 
 @point
@@ -226,38 +248,42 @@ def clipped_losses(
     pos: Any,
     rules: Any,
     loss: Any,
+    prob: Any,
     grad: Any,
     bounds: Any,
     scale: Any,
     smooth: Any,
 ) -> None:
-    """Clipped loss and gradient, with one logarithm per element where the labels are hard."""
+    """Write what :func:`clipped_block` does, with one logarithm an element for hard labels."""
     if loss is None or smooth is not None:
-        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, None)
+        clipped_block(p, y, w, mask, pos, rules, loss, prob, grad, bounds, scale, None)
     elif is_hard_block(y, mask, rules[0]):
-        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, True)
+        clipped_block(p, y, w, mask, pos, rules, loss, prob, grad, bounds, scale, True)
     else:
-        clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, None)
+        clipped_block(p, y, w, mask, pos, rules, loss, prob, grad, bounds, scale, None)
 
 
 @kernel
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Clipped loss and gradient of each element."""
-    p, y, w, mask, loss, grad = arrays
+    """Clipped loss, probability and gradient of each element."""
+    p, y, w, mask, loss, prob, grad = arrays
     scale, bounds, bad_labels, bad_scores, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
     check_unit(p, y, w, mask, rules[0], bad_scores)
-    count(p, y, w, mask, rules[0], bounds, rules[4], thread)
+    count(p, y, w, mask, rules[0], bounds, rules[4], rules[5], thread)
     step = step_of(spaces, most_of(pos, p.size) if loss is None else LANES)
     for s in range(0, p.size, step):
         e = min(s + step, p.size)
         values = stage(loss, spaces, thread, 0, s, e)
         slopes = stage(grad, spaces, thread, 1, s, e)
+        shares = stage(prob, spaces, thread, 2, s, e)
         column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:4])
-        clipped_losses(p[s:e], y[s:e], *given, values, slopes, bounds, scale, rules[1])
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:5])
+        wanted = (values, shares, slopes)
+        clipped_losses(p[s:e], y[s:e], *given, *wanted, bounds, scale, rules[1])
         flush(loss, spaces, thread, 0, s, e, 0, p.size)
         flush(grad, spaces, thread, 1, s, e, 0, p.size)
+        flush(prob, spaces, thread, 2, s, e, 0, p.size)
     fence(spaces)
 
 
@@ -267,25 +293,26 @@ def clipped_lanes_strip(
     y: Any,
     mask: Any,
     rules: Any,
-    grad: Any,
+    results: Any,
     bounds: Any,
     scale: Any,
     smooth: Any,
     place: Any,
     lanes: Any,
 ) -> None:
-    """Write the gradient of a strip, and add its losses up in the lanes.
+    """Write the arrays of a strip, and add its losses up in the lanes.
 
     A product of probabilities needs one logarithm for 32 of them; soft labels and a tiny eps need
     one each. Whether labels are soft comes out of the product pass itself.
     """
+    prob, grad = results
     thread, spaces, _ = place
     running, linear, products = lanes
     n, step = p.size, step_of(spaces, LANES)
     soft = True
     if smooth is None:
         # Most soft strips show it at once. In place nothing can be done over: look at all.
-        sure = n if grad is True else min(PEEK, n)
+        sure = n if grad is True or prob is True else min(PEEK, n)
         soft = bounds[0] < PRODUCT_EPS or not is_hard_block(y[:sure], cut(mask, 0, sure), rules[0])
         if not soft:
             running[:] = 1.0
@@ -295,9 +322,11 @@ def clipped_lanes_strip(
                 a = s % LANES
                 b = a + e - s
                 g = stage(grad, spaces, thread, 0, s, e)
+                shares = stage(prob, spaces, thread, 1, s, e)
                 given = (cut(mask, s, e), rules, bounds, scale)
-                found |= clipped_product_block(p[s:e], y[s:e], *given, running[a:b], g)
+                found |= clipped_product_block(p[s:e], y[s:e], *given, running[a:b], shares, g)
                 flush(grad, spaces, thread, 0, s, e, 0, n)
+                flush(prob, spaces, thread, 1, s, e, 0, n)
             log_products_block(running)
             soft = found != 0
     if soft:
@@ -308,9 +337,11 @@ def clipped_lanes_strip(
             a = s % LANES
             b = a + e - s
             g = stage(grad, spaces, thread, 0, s, e)
+            shares = stage(prob, spaces, thread, 1, s, e)
             given = (cut(mask, s, e), rules, bounds, scale)
-            clipped_soft_block(p[s:e], y[s:e], *given, linear[a:b], products[a:b], g)
+            clipped_soft_block(p[s:e], y[s:e], *given, linear[a:b], products[a:b], shares, g)
             flush(grad, spaces, thread, 0, s, e, 0, n)
+            flush(prob, spaces, thread, 1, s, e, 0, n)
         softplus_lanes_block(linear, products, running)
 
 
@@ -322,7 +353,7 @@ def clipped_strip(
     mask: Any,
     pos: Any,
     rules: Any,
-    grad: Any,
+    results: Any,
     bounds: Any,
     scale: Any,
     smooth: Any,
@@ -330,13 +361,14 @@ def clipped_strip(
     place: Any,
     lanes: Any,
 ) -> None:
-    """Write the gradient of a strip, and add its losses up in the lanes.
+    """Write the arrays of a strip, and add its losses up in the lanes.
 
     Losses that are weighted or limited are added up one by one.
     """
     if w is None and pos is None and floor is None:
-        clipped_lanes_strip(p, y, mask, rules, grad, bounds, scale, smooth, place, lanes)
+        clipped_lanes_strip(p, y, mask, rules, results, bounds, scale, smooth, place, lanes)
     else:
+        prob, grad = results
         thread, spaces, first = place
         running, linear, _ = lanes
         n, step = p.size, step_of(spaces, LANES)
@@ -345,20 +377,22 @@ def clipped_strip(
             e = min(s + step, n)
             a = s % LANES
             values, g = linear[: e - s], stage(grad, spaces, thread, 0, s, e)
+            shares = stage(prob, spaces, thread, 1, s, e)
             column = column_of(pos, first + s)
             given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
-            clipped_losses(p[s:e], y[s:e], *given, values, g, bounds, scale, smooth)
+            clipped_losses(p[s:e], y[s:e], *given, values, shares, g, bounds, scale, smooth)
             add_block(values, running[a : a + e - s])
             flush(grad, spaces, thread, 0, s, e, 0, n)
+            flush(prob, spaces, thread, 1, s, e, 0, n)
 
 
 @kernel
 def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
-    """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`.
+    """All but losses; the sum of the losses of each `span` elements goes to `partials`.
 
     Returns the sum of all.
     """
-    p, y, w, mask, _, grad = arrays
+    p, y, w, mask, _, prob, grad = arrays
     scale, bounds, bad_labels, bad_scores, rules, pos, spaces, partials, span, work, lanes = options
     total = 0.0
     for s in range(0, p.size, STRIP):
@@ -366,10 +400,11 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
         check_unit(p[s:e], *given, rules[0], bad_scores)
-        count(p[s:e], *given, rules[0], bounds, rules[4], thread)
+        count(p[s:e], *given, rules[0], bounds, rules[4], rules[5], thread)
         where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
-        rest = (cut(grad, s, e), bounds, scale, rules[1], rules[3])
-        clipped_strip(p[s:e], *given, pos, rules[:4], *rest, *where)
+        results = (cut(prob, s, e), cut(grad, s, e))
+        rest = (results, bounds, scale, rules[1], rules[3])
+        clipped_strip(p[s:e], *given, pos, rules[:5], *rest, *where)
         found = tree_sum(where[1][0])
         partials[(first + s) // span] += found
         total += found
@@ -380,12 +415,13 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float
 @kernel
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
-    p, y, w, mask, _, grad = arrays
+    p, y, w, mask, _, prob, grad = arrays
     scale, bounds, bad_labels, bad_scores, rules, pos, spaces, loss, outputs, rows, work = options
     for s in range(0, p.size, rows * outputs):
         e = min(s + rows * outputs, p.size)
         values = work[thread, : e - s]
-        part = (p[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, cut(grad, s, e))
+        results = (cut(prob, s, e), cut(grad, s, e))
+        part = (p[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, *results)
         parameters = (scale, bounds, bad_labels, bad_scores, rules, pos, spaces)
         clipped_run(thread, first + s, part, parameters)
         row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])

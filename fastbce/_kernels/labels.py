@@ -16,6 +16,7 @@ from .compile import inner as block
 from .compile import point
 from .exp_log import fma, like
 from .reductions import LANES
+from .sigmoid import probability_point
 
 
 @point
@@ -105,18 +106,21 @@ def beyond_point(x: Any, bounds: Any) -> Any:
 
 
 @block
-def count_block(x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, counts: Any) -> None:
+def count_block(
+    x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, chain: Any, counts: Any
+) -> None:
     """Count the elements that count, those on their label's side, and those beyond the bounds."""
     counted, right, clipped = 0, 0, 0
     for i in range(x.size):
         kept = kept_point(i, y, w, mask, ignore)
-        middle = like(x[i], 0 if bounds is None else 0.5)
+        score = probability_point(x[i], chain)
+        middle = like(score, 0 if bounds is None else 0.5)
         # Neither holds for NaN.
-        one = (x[i] > middle) & (y[i] > 0.5)
-        zero = (x[i] <= middle) & (y[i] <= 0.5)
+        one = (score > middle) & (y[i] > 0.5)
+        zero = (score <= middle) & (y[i] <= 0.5)
         counted += np.int32(kept)
         right += np.int32(kept & (one | zero))
-        clipped += np.int32(kept & beyond_point(x[i], bounds))
+        clipped += np.int32(kept & beyond_point(score, bounds))
     counts[0] += counted
     counts[1] += right
     counts[2] += clipped
@@ -124,11 +128,19 @@ def count_block(x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, cou
 
 @point
 def count(
-    x: Any, y: Any, w: Any, mask: Any, ignore: Any, bounds: Any, counts: Any, thread: Any
+    x: Any,
+    y: Any,
+    w: Any,
+    mask: Any,
+    ignore: Any,
+    bounds: Any,
+    chain: Any,
+    counts: Any,
+    thread: Any,
 ) -> None:
     """Count as :func:`count_block` does, in the thread's row, if that is asked for."""
     if counts is not None:
-        count_block(x, y, w, mask, ignore, bounds, counts[thread])
+        count_block(x, y, w, mask, ignore, bounds, chain, counts[thread])
 
 
 @block

@@ -134,7 +134,7 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     z, y, w, mask, loss, prob, grad, hess = arrays
     scale, bad_labels, rules, pos, spaces = options
     check_unit(y, y, w, mask, rules[0], bad_labels)
-    count(z, y, w, mask, rules[0], None, rules[3], thread)
+    count(z, y, w, mask, rules[0], None, None, rules[3], thread)
     step = step_of(spaces, most_of(pos, z.size))
     for s in range(0, z.size, step):
         e = min(s + step, z.size)
@@ -212,7 +212,7 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
         given = (y[s:e], cut(w, s, e), cut(mask, s, e))
         check_unit(y[s:e], *given, rules[0], bad_labels)
-        count(z[s:e], *given, rules[0], None, rules[3], thread)
+        count(z[s:e], *given, rules[0], None, None, rules[3], thread)
         place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         logits_strip(z[s:e], *given, pos, rules[:2], rules[2], results, scale, place, mine)
         found = tree_sum(mine[0])

@@ -39,6 +39,24 @@ def sigmoid_of_exp_point(x: Any, e: Any, e_low: Any) -> Any:
         return fma(-base, q, base)
 
 
+@point
+def probability_point(x: Any, chain: Any) -> Any:
+    """Return the probability that a score stands for: itself, or with `chain` its sigmoid."""
+    if chain is None:
+        return x
+    else:
+        return sigmoid_point(x)
+
+
+@point
+def chained_point(slope: Any, s: Any, chain: Any) -> Any:
+    """Return the slope with respect to the score, by that to its probability `s`."""
+    if chain is None:
+        return slope
+    else:
+        return slope * s * (like(s, 1) - s)
+
+
 sigmoid_block, sigmoid_run = loops_of("sigmoid", sigmoid_point)
 
 

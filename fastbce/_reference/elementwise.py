@@ -37,8 +37,7 @@ def compute(
 def sigmoid(call: Call) -> None:
     """Write ``1 / (1 + exp(-x))``."""
     (x,), (out,) = call.inputs, call.outputs
-    z, e = _softplus_terms(x, call.dtype)
-    _store(out, np.where(z >= 0, 1, e) / (1 + e))
+    _store(out, _sigmoid(x, call.dtype))
 
 
 def sigmoid_backward(call: Call) -> None:
@@ -76,15 +75,15 @@ def clipped(
     bounds: tuple[Any, Any],
     bad_labels: Array | None,
     bad_scores: Array | None,
-    rules: tuple[Any, Any, Any, Any, Any],
+    rules: tuple[Any, Any, Any, Any, Any, Any],
     pos_weight: Array | None,
     losses: str,
 ) -> float | None:
     """Write the clipped BCE and its gradient; return the sum of the losses if asked for."""
-    (y_pred, y_true, weight, mask), (loss, grad) = call.inputs, call.outputs
-    ignore, smoothing, flat, floor, counts = rules
+    (scores, y_true, weight, mask), (loss, prob, grad) = call.inputs, call.outputs
+    ignore, smoothing, flat, floor, chain, counts = rules
     dtype = call.dtype
-    p = numbers(y_pred, dtype)
+    p = numbers(scores, dtype) if chain is None else _sigmoid(scores, dtype)
     c = np.clip(p, *bounds)
     kept = _kept(y_true, weight, mask, ignore)
     y = numbers(y_true, dtype)
@@ -107,9 +106,12 @@ def clipped(
         slope = numerator / denominator
         if flat is not None:
             slope = np.where((p < bounds[0]) | (p > bounds[1]), 0, slope)
+        if chain is not None:
+            slope = slope * p * (1 - p)
         gradient = _weighted(slope, weight, kept) * dtype.type(scale)
     # Outputs are written last: one of them may be the array of an input.
     total = _emit(values, loss, losses)
+    _store(prob, p)
     _store(grad, gradient)
     return total
 
@@ -220,6 +222,11 @@ def _of_both(values: Array, a: Array, b: Array, pos_weight: Array | None) -> Arr
 def _softplus_terms(logits: Any, dtype: np.dtype[Any]) -> tuple[Array, Array]:
     z = numbers(logits, dtype)
     return z, np.exp(-np.abs(z))
+
+
+def _sigmoid(x: Any, dtype: np.dtype[Any]) -> Array:
+    z, e = _softplus_terms(x, dtype)
+    return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
 def _store(out: Array | None, values: Any) -> None:

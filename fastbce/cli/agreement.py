@@ -108,7 +108,8 @@ class Points:
         parameters: tuple[Any, ...] = ()
         if family.clips:
             bounds = clip_bounds(EPS, self.compute, self.dtype)
-            parameters = (bounds, 1.0, None, None, (None,) * 5, None)
+            rules = (None, None, None, None, True if family.chain else None, None)
+            parameters = (1.0, bounds, None, None, rules, None)
         elif family.is_loss:
             focus = check_focus(ALPHA, GAMMA) if family.kin else None
             parameters = (1.0, None, (None, None, focus, None), None)

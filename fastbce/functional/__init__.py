@@ -82,7 +82,7 @@ from .logits import (
     bce_with_logits_loss_gradient_hessian,
     sigmoid_bce,
 )
-from .probabilities import bce_gradient, bce_loss, bce_loss_gradient
+from .probabilities import bce_gradient, bce_loss, bce_loss_gradient, sigmoid_clipped_bce
 from .transforms import log_sigmoid, logit, sigmoid, sigmoid_backward, softplus
 
 __all__ = [
@@ -104,5 +104,6 @@ __all__ = [
     "sigmoid",
     "sigmoid_backward",
     "sigmoid_bce",
+    "sigmoid_clipped_bce",
     "softplus",
 ]

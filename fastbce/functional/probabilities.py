@@ -239,3 +239,87 @@ def bce_loss_gradient(
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)
     return evaluate("bce_loss_gradient", y_pred, y_true, options, out)
+
+
+def sigmoid_clipped_bce(
+    logits: ArrayLike,
+    y_true: ArrayLike,
+    *,
+    sample_weight: ArrayLike | None = None,
+    mask: ArrayLike | None = None,
+    ignore_index: int | None = None,
+    pos_weight: ArrayLike | None = None,
+    label_smoothing: float = 0.0,
+    eps: float = 1e-7,
+    gradient: str = "reference",
+    reduction: str = "mean",
+    divisor: str | None = None,
+    check_labels: bool = False,
+    metrics: bool = False,
+    out: tuple[Array | None, ...] | None = None,
+) -> Any:
+    """Sigmoid, clipped binary cross-entropy and its gradient through the sigmoid, in one pass.
+
+    The numbers of a network that has the sigmoid and the clipped loss as two layers, to the last
+    bit: with ``p = sigmoid(logits)`` those of ``bce_loss(p, y_true)`` and
+    ``sigmoid_backward(bce_gradient(p, y_true), p)``. :func:`sigmoid_bce` has neither the clip nor
+    its error where the sigmoid saturates.
+
+    Parameters
+    ----------
+    logits : array_like
+        Log-odds of class 1, the input of the sigmoid; any shape.
+    y_true : array_like
+        Labels in [0, 1], hard or soft, of the same shape.
+    sample_weight : array_like, optional
+        Finite, non-negative factors of the losses; the shape must broadcast. 0 ignores an element.
+    mask : array_like of bool, optional
+        True for the elements that count; the shape must broadcast.
+    ignore_index : int, optional
+        Label of elements that do not count.
+    pos_weight : float or array_like, optional
+        Factor of the losses of label 1; one number, or one for each place of the last axis.
+    label_smoothing : float, default 0.0
+        Labels become ``y (1 - s) + s / 2``.
+    eps : float, default 1e-7
+        Clip bound of the probabilities.
+    gradient : {"reference", "zero", "torch"}, default "reference"
+        Which rule: the gradient at the clipped probability, 0 where it was clipped, or PyTorch's
+        limits in place of a clip.
+    reduction : {"mean", "sum", "none", "samples"}, default "mean"
+        Mean or sum over all elements, each element, or means over the last axis.
+    divisor : {"elements", "weights", "kept"}, optional
+        What a mean divides by; by default the elements that count.
+    check_labels : bool, default False
+        Whether to look for labels that are NaN or outside [0, 1]; bool and integers always are.
+    metrics : bool, default False
+        Whether to return accuracy and the number of clipped probabilities too.
+    out : tuple, optional
+        Arrays for the results that are arrays, in the order returned; None in a place allocates
+        that one.
+
+    Returns
+    -------
+    loss : scalar or ndarray
+        A scalar of the result's dtype for "mean" and "sum".
+    probabilities : ndarray
+        ``sigmoid(logits)``, before the clip.
+    gradient : ndarray
+        Of the reduced loss, with respect to the logits; the shape of the input.
+    metrics : Metrics
+        Only with ``metrics=True``: a tuple (accuracy, clipped).
+
+    Raises
+    ------
+    TypeError, ValueError
+        For an argument that does not fit: see :mod:`fastbce.functional`.
+
+    Notes
+    -----
+    Maximum error of an element (``reduction="none"``): probabilities 2.0 ULP; of the exact value at
+    the probability so rounded, hard labels, loss 1.0 ULP and gradient 3.5. For float16 the
+    probability is not rounded in between.
+    """
+    more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
+    options = (sample_weight, reduction, check_labels, eps, more)
+    return evaluate("sigmoid_clipped_bce", logits, y_true, options, out)

@@ -143,19 +143,19 @@ def test_nothing_but_the_results_is_written(
 
 
 F4, BOUNDS = np.dtype(np.float32), (np.float32(0.1), np.float32(0.9))
-CLIPPED = (1.0, BOUNDS, None, None, (None,) * 5, None)
+CLIPPED = (1.0, BOUNDS, None, None, (None,) * 6, None)
 LOGITS = (1.0, None, (None,) * 4, None)
 # Calls of the compiled backend: the operation, its inputs and outputs (1 where there is an array),
 # the kernel's further parameters, what becomes of the losses.
 ENGINE: dict[str, tuple[str, str, str, tuple[Any, ...], str]] = {
     "sigmoid": ("sigmoid", "1", "1", (), "none"),
     "sigmoid_backward": ("sigmoid_backward", "11", "1", (), "none"),
-    "clipped": ("bce_loss_gradient", "1100", "11", CLIPPED, "none"),
-    "clipped sum": ("bce_loss_gradient", "1100", "01", CLIPPED, "sum"),
+    "clipped": ("bce_loss_gradient", "1100", "101", CLIPPED, "none"),
+    "clipped sum": ("bce_loss_gradient", "1100", "001", CLIPPED, "sum"),
     "logits": ("bce_with_logits_loss_gradient_hessian", "1100", "1011", LOGITS, "none"),
     "logits sum": ("bce_with_logits_loss_gradient_hessian", "1100", "0011", LOGITS, "sum"),
     "weighted": ("bce_with_logits_loss_gradient", "1110", "1010", LOGITS, "none"),
-    "masked": ("bce_loss_gradient", "1101", "11", CLIPPED, "none"),
+    "masked": ("bce_loss_gradient", "1101", "101", CLIPPED, "none"),
     "probabilities": ("sigmoid_bce", "1100", "1110", LOGITS, "none"),
     "probabilities sum": ("sigmoid_bce", "1100", "0110", LOGITS, "sum"),
 }

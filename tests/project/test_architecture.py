@@ -133,7 +133,7 @@ def test_options(case: object) -> None:
     options = ["out"]
     if row.is_loss:
         options = ["sample_weight", "mask", "ignore_index", "pos_weight", "label_smoothing"]
-        options += ["eps", "gradient"] if row.kind == "clipped" else []
+        options += ["eps", "gradient"] if row.kind in ("clipped", "chain") else []
         options += ["reduction", "divisor", "check_labels"]
         options += ["metrics", "out"] if "loss" in row.results else ["out"]
         if row.kind == "focal":
