@@ -20,9 +20,9 @@ from .workers import crew
 
 __all__ = ["COMPILED", "linear"]
 
-# Bytes of X in a block of rows: it is read twice, the second time from the second-level cache. Half
-# as many bytes and rows take 2-7 % longer, a quarter up to 15.
-BLOCK_BYTES = 1 << 18
+# Bytes of X in a block of rows: it is read twice, the second time from the second-level cache,
+# which holds the next one too.
+BLOCK_BYTES = 1 << 17
 MIN_ROWS, MAX_ROWS = 16, 1024
 # Where the Gram matrix is wanted too, a block has fewer rows: copies of it stay in the first-level
 # cache (500,000 x 128 float32 on one thread: 90 ms instead of 125).
@@ -186,8 +186,8 @@ def _run(
 
     most = min(get_num_threads(), -(-n // unit))
     threads = threads_for(n * (columns + 8), MIN_PER_THREAD, most)
-    work = np.empty((threads, 4, rows + APART), coef.dtype)
-    lanes_of_sums = np.empty((threads, 3, rows + APART))
+    work = np.empty((threads, 6, rows + APART), coef.dtype)
+    lanes_of_sums = np.empty((threads, 4, rows + APART))
     packed = None if gram is None else np.zeros((threads, 2, (rows + 1) * stride), gram.dtype)
     grain = unit * max(1, n // (unit * 8 * threads))
     piece = max(PIECE * threads // (max(columns, 1) * grain), 1) * grain

@@ -16,7 +16,7 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, register_model
+from numba.extending import intrinsic, models, overload, register_model
 
 BYTES = 64
 WIDTHS = (16, 8, 4, 2, 1)
@@ -159,46 +159,83 @@ def minus(typing_context, a, b):
     return a(a, a), generate
 
 
+def _halved(builder: Any, vectors: list[Any]) -> Any:
+    """Emit a vector that begins with the sums of the lanes of each vector, as often as fit.
+
+    Each vector's lanes are halved until one is left, the upper half added to the lower one.
+    """
+    lanes = part = vectors[0].type.count
+
+    def folded(first: Any, second: Any, starts: list[int]) -> Any:
+        # The vectors' parts begin at `starts`, in the numbering of both one after the other.
+        half = part // 2
+        lower = [start + i for start in starts for i in range(half)]
+        return builder.fadd(
+            builder.shuffle_vector(first, second, _mask(lower)),
+            builder.shuffle_vector(first, second, _mask([i + half for i in lower])),
+        )
+
+    while len(vectors) > 1:
+        starts = list(range(0, 2 * lanes, part))
+        pairs = zip(vectors[::2], vectors[1::2], strict=True)
+        vectors = [folded(first, second, starts) for first, second in pairs]
+        part //= 2
+    (total,) = vectors
+    while part > 1:
+        total = folded(total, total, list(range(0, lanes, part)) * 2)
+        part //= 2
+    return total
+
+
 @intrinsic
 def sums(typing_context, a, b, c, d):
     """Return the sums of the lanes of four vectors; each is halved until one is left."""
 
     def generate(context, builder, signature, args):
-        lanes = a.lanes
-        low, high, quarter = range(lanes // 2), range(lanes // 2, lanes), lanes // 4
-
-        def halves(first: Any, second: Any, lower: list[int], upper: list[int]) -> Any:
-            return builder.fadd(
-                builder.shuffle_vector(first, second, _mask(lower)),
-                builder.shuffle_vector(first, second, _mask(upper)),
-            )
-
-        def pair(first: Any, second: Any) -> Any:
-            return halves(
-                first,
-                second,
-                [*low, *(lanes + i for i in low)],
-                [*high, *(lanes + i for i in high)],
-            )
-
-        groups = range(0, 2 * lanes, lanes // 2)
-        total = halves(
-            pair(args[0], args[1]),
-            pair(args[2], args[3]),
-            [g + i for g in groups for i in range(quarter)],
-            [g + i for g in groups for i in range(quarter, 2 * quarter)],
-        )
-        step = quarter // 2
-        while step:
-            total = builder.fadd(
-                total, builder.shuffle_vector(total, total, _mask([i ^ step for i in range(lanes)]))
-            )
-            step //= 2
-        places = [ir.Constant(ir.IntType(32), quarter * k) for k in range(4)]
-        values = [builder.extract_element(total, place) for place in places]
+        total = _halved(builder, list(args))
+        values = [builder.extract_element(total, ir.Constant(ir.IntType(32), k)) for k in range(4)]
         return context.make_tuple(builder, signature.return_type, values)
 
     return types.UniTuple(a.dtype, 4)(a, b, c, d), generate
+
+
+@intrinsic
+def store_sums(typing_context, array, i, first, second, start):
+    """Write the sums of the lanes of twice four vectors, each plus `start`, to eight elements."""
+
+    def generate(context, builder, signature, args):
+        vectors = [builder.extract_value(four, k) for four in args[2:4] for k in range(4)]
+        total = _resize(builder, _halved(builder, vectors), 8)
+        total = builder.fadd(total, _splat(builder, args[4], 8))
+        pointer = _element_pointer(context, builder, array, args[0], args[1], 8)
+        builder.store(total, pointer, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.void(array, types.intp, first, second, start), generate
+
+
+def prefetch(x: Any, i: int) -> None:
+    """Ask for the line of an element of an array, which may lie behind its end."""
+
+
+@intrinsic
+def _prefetch_instruction(typing_context, x, i):
+    def generate(context, builder, signature, args):
+        place = builder.gep(context.make_array(x)(context, builder, args[0]).data, [args[1]])
+        place = builder.bitcast(place, ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, *[number] * 3])
+        function = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+        read, second_level, data = number(0), number(2), number(1)
+        builder.call(function, [place, read, second_level, data])
+        return context.get_dummy_value()
+
+    return types.void(x, types.intp), generate
+
+
+@overload(prefetch)
+def _prefetch_overload(x, i):
+    return lambda x, i: _prefetch_instruction(x, i)
 
 
 # --- tiles of a matrix product -------------------------------------------------------------------

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
     from cases import Array
 
+numba_only = pytest.mark.skipif(
+    linear.linear_backend().__name__ != "fastbce._engine.linear", reason="looks at compiled kernels"
+)
+
 SHAPES = [(1, 1), (3, 130), (37, 33), (5_000, 15), (700, 47), (20, 0)]
 
 
@@ -145,6 +149,40 @@ def test_a_row_does_not_depend_on_its_place(rng: np.random.Generator) -> None:
     for n in (2, 3, 4, 5, 64):
         repeated = fastbce.linear_bce_loss_gradient(np.repeat(X, n, 0), np.ones(n), coef)[0]
         assert repeated == pytest.approx(single, rel=1e-15)
+
+
+@numba_only
+@pytest.mark.parametrize(("columns", "dtype"), [(21, "f4"), (64, "f8"), (65, "f4")])
+def test_a_logit_has_the_same_bits_wherever_its_row_stands(
+    columns: int, dtype: str, rng: np.random.Generator
+) -> None:
+    """Eight short rows are summed at a time, or four, the last of them with rows read again."""
+    from fastbce._kernels.linear import row_logits_block
+
+    X, _, coef = draw(rng, (23, columns), dtype)
+    one, flat, together = coef[0], X.reshape(-1), np.empty(23, dtype)
+    row_logits_block(flat, columns, 0, None, coef, one, together)
+    alone = np.empty_like(together)
+    for i in range(23):
+        row_logits_block(flat[i * columns :], columns, 0, None, coef, one, alone[i : i + 1])
+    assert same_bits(together, alone)
+    assert_near(together, X @ coef + one, TOLERANCE[dtype])
+
+
+@numba_only
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_losses_of_many_blocks(
+    dtype: str, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More blocks are added up in a lane than its product of 1 + exp(-|z|) has room for."""
+    from fastbce._engine import linear as engine
+
+    monkeypatch.setattr(engine, "MAX_SPANS", 1)
+    monkeypatch.setattr(engine, "MAX_ROWS", 16)
+    X, _, coef = draw(rng, (40_007, 2), dtype)
+    X[:20_000] *= 0.001  # exp(-|z|) is near 1: its product overflows without logarithms between
+    y = (X @ coef > 0).astype(int)
+    check(X, y, coef, kind=dtype)
 
 
 def test_callers_at_once(rng: np.random.Generator) -> None:
@@ -281,11 +319,6 @@ print(fastbce.linear_bce_loss_gradient(np.ones((3, 1)), [0, 1, 1], [0.0])[0])
     assert float(done.stdout) == pytest.approx(np.log(2))
 
 
-numba_only = pytest.mark.skipif(
-    linear.linear_backend().__name__ != "fastbce._engine.linear", reason="looks at compiled kernels"
-)
-
-
 @numba_only
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly")
 @pytest.mark.parametrize(
@@ -306,16 +339,17 @@ numba_only = pytest.mark.skipif(
 def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
     from numba import njit
 
-    from fastbce._kernels import linear as _linear_kernels
+    from fastbce._kernels import gram, linear
 
+    kernels = {**vars(gram), **vars(linear)}
     function = njit(error_model="numpy", _nrt=False)(  # type: ignore[call-overload]
-        getattr(_linear_kernels, name).py_func
+        kernels[name].py_func
     )
     x, one = np.ones(64, dtype), np.dtype(dtype).type(1)
     frame = np.ones((2, 32), dtype) if centered else None
     arguments = {
-        "row_logits_block": (x, 32, frame, x[:32], one, x[:2].copy()),
-        "row_gradient_block": (x, 32, frame, x[:2], np.zeros(32)),
+        "row_logits_block": (x, 32, 64, frame, x[:32], one, x[:2].copy()),
+        "row_gradient_block": (x, 32, 64, frame, x[:2], np.zeros(32)),
         "column_logits_block": (x, 32, frame, x[:2], one, x[:32].copy()),
         "column_gradient_block": (x, 32, frame, x[:32], np.zeros(2)),
         "gram_block": (x, x.copy(), 2, 32, np.zeros(32 * 32)),
@@ -324,5 +358,7 @@ def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
     (assembly,) = function.inspect_asm().values()
     fused = re.findall(r"vfmadd\w+p[sd]\s.*%([yz])mm", assembly)
     assert len(fused) >= 4
+    # The next block comes into the second-level cache meanwhile.
+    assert ("prefetcht1" in assembly) == name.startswith("row_")
     # Reference counts cost more than the arithmetic of a short row.
     assert "NRT_decref" not in assembly
