@@ -167,7 +167,7 @@ def evidence_of(rows: Rows, *, intercept: bool) -> Evidence | None:
         return None
     labels = crc32(rows.y != 0)
     for array in (rows.weight, rows.offset):
-        labels = crc32(b"none" if array is None else np.ascontiguousarray(array), labels)
+        labels = crc32(b"none" if array is None else np.ascontiguousarray(array).data, labels)
     if isinstance(rows, SparseRows):
         return Evidence(labels, None)
     some = rows.sample(EVIDENCE_ROWS).X
