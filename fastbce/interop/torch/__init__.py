@@ -189,7 +189,7 @@ def sigmoid_focal_loss(
     >>> import torch
     >>> from fastbce.interop.torch import sigmoid_focal_loss
     >>> logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
-    >>> print(f"{sigmoid_focal_loss(logits, labels, reduction="mean"):.4f}")
+    >>> print(f"{sigmoid_focal_loss(logits, labels).mean():.4f}")
     0.0087
     """
     if not 0 <= alpha <= 1 and alpha != -1:
