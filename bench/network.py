@@ -23,7 +23,7 @@ from fastbce._machine import machine_line
 from fastbce.demo import from_scratch
 
 SIZES = (10**3, 10**4, 10**5, 10**6)
-STEPS = 20
+STEPS = 10
 INPUTS, HIDDEN = 8, 16
 RATE = 0.5
 TOLERANCE = 1e-5  # float32; the weights of the two are rounded apart, a little each step

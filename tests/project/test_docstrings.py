@@ -55,14 +55,12 @@ def public() -> Iterator[tuple[str, str]]:
             continue
         for name in getattr(module, "__all__", ()):
             found = getattr(module, name)
-            if id(found) in seen or not (inspect.isroutine(found) or inspect.isclass(found)):
-                if not hasattr(found, "py_func"):
-                    continue
-            seen.add(id(found))
-            yield info.name, name
-    yield from (
-        ("fastbce", name) for name in fastbce.__all__ if id(getattr(fastbce, name)) not in seen
-    )
+            shown = inspect.isroutine(found) or inspect.isclass(found) or hasattr(found, "py_func")
+            if shown and id(found) not in seen:
+                seen.add(id(found))
+                yield info.name, name
+    others = (name for name in fastbce.__all__ if id(getattr(fastbce, name)) not in seen)
+    yield from (("fastbce", name) for name in others)
 
 
 NAMES = sorted(set(public()))
