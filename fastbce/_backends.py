@@ -72,6 +72,12 @@ def set_backend(name: str) -> None:
         If the name is unknown.
     ImportError
         If ``"numba"`` is asked for and Numba cannot be imported.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> fastbce.set_backend("numpy")  # the same results, without compiled kernels
+    >>> fastbce.set_backend("numba")
     """
     global _default_backend
     checked = _check_backend(name, "set_backend")
@@ -94,6 +100,13 @@ def use_backend(name: str) -> Iterator[None]:
         If the name is unknown.
     ImportError
         If ``"numba"`` is asked for and Numba cannot be imported.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> with fastbce.use_backend("numpy"):
+    ...     print(fastbce.sigmoid(0.0))
+    0.5
     """
     checked = _check_backend(name, "use_backend")
     _require(checked)

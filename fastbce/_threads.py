@@ -31,6 +31,15 @@ def set_num_threads(n: int) -> None:
         If `n` is not an integer.
     ValueError
         If `n` is below 1.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> usual = fastbce.get_num_threads()
+    >>> fastbce.set_num_threads(1)
+    >>> fastbce.get_num_threads()
+    1
+    >>> fastbce.set_num_threads(usual)
     """
     global _num_threads
     try:
@@ -66,6 +75,12 @@ def get_num_threads() -> int:
     -------
     int
         At least 1.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> fastbce.get_num_threads() >= 1
+    True
     """
     global _num_threads
     if _one_thread.get():

@@ -33,6 +33,16 @@ class Activation_Sigmoid:
         Set by :meth:`forward`.
     dinputs : ndarray
         Set by :meth:`backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> activation = fastbce.Activation_Sigmoid()
+    >>> activation.forward(np.array([[0.0], [2.0]]))
+    >>> activation.backward(np.ones((2, 1)))
+    >>> print(activation.output.ravel().round(4), activation.dinputs.ravel().round(4))
+    [0.5    0.8808] [0.25  0.105]
     """
 
     inputs: Any
@@ -65,6 +75,16 @@ class Loss:
         Running totals since :meth:`new_pass`: the sum in float64, whatever the losses' dtype.
     trainable_layers : list
         Set by :meth:`remember_trainable_layers`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> class Squared(fastbce.Loss):
+    ...     def forward(self, y_pred, y_true):
+    ...         return np.mean((y_pred - y_true) ** 2, axis=-1)
+    >>> print(Squared().calculate(np.array([[1.0], [3.0]]), np.array([[1.0], [1.0]])))
+    2.0
     """
 
     trainable_layers: list[Any]
@@ -141,6 +161,18 @@ class Loss_BinaryCrossentropy(Loss):
     ----------
     dinputs : ndarray
         Set by :meth:`backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> loss = fastbce.Loss_BinaryCrossentropy()
+    >>> probabilities, labels = np.array([[0.9], [0.2]]), np.array([[1], [0]])
+    >>> print(f"{loss.calculate(probabilities, labels):.4f}")
+    0.1643
+    >>> loss.backward(probabilities, labels)
+    >>> print(loss.dinputs.ravel().round(4))
+    [-0.5556  0.625 ]
     """
 
     dinputs: Any
@@ -194,6 +226,18 @@ class Activation_Sigmoid_Loss_BinaryCrossentropy:
         Logits and probabilities, set by :meth:`forward`.
     dinputs : ndarray
         Set by :meth:`backward`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> head = fastbce.Activation_Sigmoid_Loss_BinaryCrossentropy()
+    >>> logits, labels = np.array([[2.0], [-1.0]]), np.array([[1], [0]])
+    >>> print(f"{head.forward(logits, labels):.4f}")
+    0.2201
+    >>> head.backward(head.output, labels)
+    >>> print(head.dinputs.ravel().round(4))
+    [-0.0596  0.1345]
     """
 
     inputs: Any

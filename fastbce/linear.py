@@ -78,6 +78,15 @@ def linear_bce_loss_gradient(
     Logits and residuals are rounded to the dtype computed in, sums over samples are float64. The
     sums' order depends on the shape and memory order of `X` alone: the same bits for any number
     of threads.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> X, y = np.array([[1.0, 2.0], [3.0, -1.0]]), np.array([1, 0])
+    >>> loss, gradient, intercept = fastbce.linear_bce_loss_gradient(X, y, np.zeros(2))
+    >>> print(f"{loss:.4f}", gradient, intercept)
+    0.6931 [ 0.5  -0.75] 0.0
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
     shift = _as_intercept(intercept)
@@ -131,6 +140,16 @@ def linear_bce_hessian(
     ValueError
         If `X` is not two-dimensional or has no rows, shapes do not match, or a weight is negative
         or not finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import fastbce
+    >>> X = np.array([[1.0, 2.0], [3.0, -1.0]])
+    >>> print(fastbce.linear_bce_hessian(X, np.zeros(2)))
+    [[ 0.25   0.5    0.125]
+     [ 0.5    1.25  -0.125]
+     [ 0.125 -0.125  0.625]]
     """
     X, coef, weight, dtype = _checked(X, coef, sample_weight)
     shift = _as_intercept(intercept)

@@ -140,6 +140,12 @@ def brier_score_loss(
     -----
     UserWarning
         As :func:`log_loss` does.
+
+    Examples
+    --------
+    >>> from fastbce.metrics import brier_score_loss
+    >>> print(f"{brier_score_loss([0, 1, 1], [0.1, 0.8, 0.6]):.4f}")
+    0.0700
     """
     if not (isinstance(scale_by_half, str) and scale_by_half == "auto"):
         check_flag(scale_by_half, "scale_by_half")
@@ -191,6 +197,12 @@ def d2_log_loss_score(
     -----
     UserWarning
         As :func:`log_loss` does, and for one sample.
+
+    Examples
+    --------
+    >>> from fastbce.metrics import d2_log_loss_score
+    >>> print(f"{d2_log_loss_score([0, 1, 1], [0.1, 0.8, 0.6]):.4f}")
+    0.5605
     """
     proba = _probabilities(_one_of(y_proba, y_pred))
     if len(proba) < 2:

@@ -40,6 +40,18 @@ class ArrayChunks:
         Non-negative weights.
     rows : int, optional
         Rows of a chunk; by default as many as make 2^22 elements.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbce.linear_model import LogisticRegression
+    >>> from fastbce.streaming import ArrayChunks
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    >>> model = LogisticRegression(C=float("inf")).fit_stream(ArrayChunks(X, y))
+    >>> print(model.coef_.shape)
+    (1, 2)
     """
 
     def __init__(

@@ -164,6 +164,12 @@ def release_memory() -> int:
     -------
     int
         The bytes given back at once. What belongs to results that are alive follows with them.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> fastbce.release_memory() >= 0
+    True
     """
     blocks = _blocks.copy()
     _blocks.clear()

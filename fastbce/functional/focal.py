@@ -79,6 +79,13 @@ def focal_loss(
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> print(f"{fastbce.focal_loss(logits, labels):.4f}")
+    0.0087
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
@@ -147,6 +154,13 @@ def focal_gradient(
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> print(fastbce.focal_gradient(logits, labels).round(4))
+    [-0.0006  0.0197]
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
@@ -221,6 +235,14 @@ def focal_loss_gradient(
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, gradient = fastbce.focal_loss_gradient(logits, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4))
+    0.0087 [-0.0006  0.0197]
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
@@ -292,6 +314,14 @@ def focal_gradient_hessian(
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> gradient, hessian = fastbce.focal_gradient_hessian(logits, labels)
+    >>> print(gradient.round(4), hessian.round(4))
+    [-0.0006  0.0197] [0.0016 0.0415]
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)
@@ -369,6 +399,14 @@ def focal_loss_gradient_hessian(
     Maximum error of an element (``reduction="none"``), hard labels, `alpha` 0.25 and `gamma` 2:
     loss 3.6 ULP, gradient 4.6. The Hessian crosses 0, and is exact to 9 ULP of the sum of its
     terms. An error of u = 1 - p_t counts `gamma` times, for soft labels ``gamma |log u|`` times.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, gradient, hessian = fastbce.focal_loss_gradient_hessian(logits, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4), hessian.round(4))
+    0.0087 [-0.0006  0.0197] [0.0016 0.0415]
     """
     more = (mask, ignore_index, None, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, (alpha, gamma), more)

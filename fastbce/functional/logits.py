@@ -73,6 +73,13 @@ def bce_with_logits_loss(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> print(f"{fastbce.bce_with_logits_loss(logits, labels):.4f}")
+    0.2201
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -138,6 +145,13 @@ def bce_with_logits_gradient(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> print(fastbce.bce_with_logits_gradient(logits, labels).round(4))
+    [-0.0596  0.1345]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -209,6 +223,14 @@ def bce_with_logits_loss_gradient(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, gradient = fastbce.bce_with_logits_loss_gradient(logits, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4))
+    0.2201 [-0.0596  0.1345]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -276,6 +298,14 @@ def bce_with_logits_gradient_hessian(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> gradient, hessian = fastbce.bce_with_logits_gradient_hessian(logits, labels)
+    >>> print(gradient.round(4), hessian.round(4))
+    [-0.0596  0.1345] [0.0525 0.0983]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", False)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -349,6 +379,14 @@ def bce_with_logits_loss_gradient_hessian(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, gradient 1.71 for hard labels, Hessian 2.5. A soft label's gradient is exact to 1 ULP
     of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, gradient, hessian = fastbce.bce_with_logits_loss_gradient_hessian(logits, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4), hessian.round(4))
+    0.2201 [-0.0596  0.1345] [0.0525 0.0983]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)
@@ -424,6 +462,14 @@ def sigmoid_bce(
     Maximum error of an element (``reduction="none"``): loss 1.8 ULP for hard labels and 2.1 for
     soft ones, probabilities 2.0, gradient 1.71 for hard labels. A soft label's gradient is exact to
     1 ULP of 1, since its two terms may cancel. docs/accuracy.md has the errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, probabilities, gradient = fastbce.sigmoid_bce(logits, labels)
+    >>> print(f"{loss:.4f}", probabilities.round(4), gradient.round(4))
+    0.2201 [0.8808 0.2689] [-0.0596  0.1345]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, "reference", metrics)
     options = (sample_weight, reduction, check_labels, None, more)

@@ -82,6 +82,13 @@ def bce_loss(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
     errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> probabilities, labels = [0.9, 0.2], [1, 0]
+    >>> print(f"{fastbce.bce_loss(probabilities, labels):.4f}")
+    0.1643
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)
@@ -155,6 +162,13 @@ def bce_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
     errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> probabilities, labels = [0.9, 0.2], [1, 0]
+    >>> print(fastbce.bce_gradient(probabilities, labels).round(4))
+    [-0.5556  0.625 ]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, False)
     options = (sample_weight, reduction, check_labels, eps, more)
@@ -235,6 +249,14 @@ def bce_loss_gradient(
     soft ones, gradient 2.0 for hard labels, of the exact value at the clipped probability. A soft
     label's gradient is exact to 2 ULP of ``1 / (c (1 - c))``. docs/accuracy.md has the
     errors with each option.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> probabilities, labels = [0.9, 0.2], [1, 0]
+    >>> loss, gradient = fastbce.bce_loss_gradient(probabilities, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4))
+    0.1643 [-0.5556  0.625 ]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)

@@ -39,6 +39,12 @@ def sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     -----
     Maximum error: 2.0 ULP (float32, all numbers), 1.8 ULP (float64, 10^9 of them).
     ``+inf -> 1``, ``-inf -> 0`` and ``NaN -> NaN``.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> print(fastbce.sigmoid([-2.0, 0.0, 2.0]).round(4))
+    [0.1192 0.5    0.8808]
     """
     return transform("sigmoid", (x,), out)
 
@@ -73,6 +79,13 @@ def sigmoid_backward(dvalues: ArrayLike, output: ArrayLike, *, out: Array | None
     Notes
     -----
     Maximum error: 2.0 ULP of ``dvalues * output * (1 - output)`` for the given `output`.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> output = fastbce.sigmoid([-2.0, 0.0, 2.0])
+    >>> print(fastbce.sigmoid_backward([1.0, 1.0, 1.0], output).round(4))
+    [0.105 0.25  0.105]
     """
     return transform("sigmoid_backward", (dvalues, output), out)
 
@@ -106,6 +119,12 @@ def softplus(x: ArrayLike, *, out: Array | None = None) -> Any:
     -----
     Maximum error: 1.7 ULP. ``+inf -> +inf``, ``-inf -> 0`` and ``NaN -> NaN``. Its derivative is
     :func:`sigmoid`.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> print(fastbce.softplus([-2.0, 0.0, 2.0]).round(4))
+    [0.1269 0.6931 2.1269]
     """
     return transform("softplus", (x,), out)
 
@@ -137,6 +156,12 @@ def log_sigmoid(x: ArrayLike, *, out: Array | None = None) -> Any:
     Notes
     -----
     Maximum error: 1.8 ULP. ``+inf -> 0``, ``-inf -> -inf`` and ``NaN -> NaN``.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> print(fastbce.log_sigmoid([-2.0, 0.0, 2.0]).round(4))
+    [-2.1269 -0.6931 -0.1269]
     """
     return transform("log_sigmoid", (x,), out)
 
@@ -169,5 +194,11 @@ def logit(p: ArrayLike, *, out: Array | None = None) -> Any:
     -----
     Maximum error: 1.4 ULP. ``0 -> -inf``, ``1 -> +inf``; NaN, and what lies outside [0, 1], give
     NaN.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> print(fastbce.logit([0.1, 0.5, 0.9]).round(4))
+    [-2.1972  0.      2.1972]
     """
     return transform("logit", (p,), out)

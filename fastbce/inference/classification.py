@@ -131,6 +131,13 @@ def confusion_table(
     ValueError
         If the shapes differ, a probability is outside [0, 1], a label is none of `classes`, a
         weight is negative or not finite, or `threshold` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> from fastbce.inference import confusion_table
+    >>> table = confusion_table([0, 1, 1, 0], [0.2, 0.9, 0.4, 0.1])
+    >>> print(table.sensitivity, table.specificity, table.accuracy)
+    0.5 1.0 0.75
     """
     if not 0 <= threshold <= 1:
         raise ValueError(f"threshold must lie between 0 and 1, got {threshold!r}")

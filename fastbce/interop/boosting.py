@@ -130,6 +130,18 @@ def objective(loss: str, framework: str, **options: float) -> Objective:
     ------
     TypeError, ValueError
         If a name is unknown, or an option is missing, of another loss or cannot be used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import xgboost
+    >>> from fastbce.interop.boosting import objective
+    >>> X = np.arange(8.0).reshape(-1, 1)
+    >>> data = xgboost.DMatrix(X, (X[:, 0] > 3).astype(int))
+    >>> params = {"objective": "binary:logistic", "base_score": 0.5}
+    >>> booster = xgboost.train(params, data, 3, obj=objective("logistic", "xgboost"))
+    >>> booster.predict(data).shape
+    (8,)
     """
     check_choice(loss, tuple(LOSSES), "unknown loss")
     check_choice(framework, FRAMEWORKS, "unknown framework")
@@ -173,6 +185,12 @@ def init_score(y_true: ArrayLike, sample_weight: ArrayLike | None = None) -> flo
     ------
     TypeError, ValueError
         If an argument does not fit, a label is outside [0, 1], or all weight is in one class.
+
+    Examples
+    --------
+    >>> from fastbce.interop.boosting import init_score
+    >>> print(f"{init_score([0, 1, 1, 1]):.4f}")  # log(3)
+    1.0986
     """
     y = as_array(y_true, "y_true")
     if y.ndim != 1 or not y.size:

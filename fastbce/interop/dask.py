@@ -39,6 +39,19 @@ class LogisticRegression(linear_model.LogisticRegression):
     times: ``persist()`` collections that fit into the workers' memory, the others are made again
     for each pass. Without a ``distributed.Client`` Dask's local threads do the work. Data that is
     not Dask's is treated as by that class.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> import numpy as np
+    >>> from fastbce.interop.dask import LogisticRegression
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    >>> X, y = da.from_array(X, chunks=(100, 2)), da.from_array(y, chunks=100)
+    >>> model = LogisticRegression(C=float("inf")).fit(X, y)
+    >>> print(model.coef_.shape)
+    (1, 2)
     """
 
     @all_or_nothing

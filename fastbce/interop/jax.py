@@ -40,6 +40,13 @@ def sigmoid(x: Any) -> Any:
     Notes
     -----
     Maximum error 2.0 ULP. XLA takes subnormal numbers for 0.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from fastbce.interop.jax import sigmoid
+    >>> print([f"{value:.4f}" for value in sigmoid(jnp.array([0.0, 2.0]))])
+    ['0.5000', '0.8808']
     """
     (x,), dtype = _floats(x)
     return _sigmoid(x).astype(dtype)
@@ -62,6 +69,14 @@ def sigmoid_binary_cross_entropy(logits: Any, labels: Any) -> Any:
     -----
     Maximum error of a loss 2.1 ULP. Where only the mean is needed, :func:`bce_with_logits_loss`
     takes less time, since neither losses nor gradients are written twice.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp
+    >>> from fastbce.interop.jax import sigmoid_binary_cross_entropy
+    >>> losses = sigmoid_binary_cross_entropy(jnp.array([2.0, -1.0]), jnp.array([1, 0]))
+    >>> print([f"{loss:.4f}" for loss in losses])
+    ['0.1269', '0.3133']
     """
     (z, y), dtype = _floats(logits, labels)
     return _losses(z, y).astype(dtype)
@@ -79,6 +94,15 @@ def bce_with_logits_loss(logits: Any, labels: Any) -> Any:
     -------
     jax.Array
         The mean loss, of the dtype of the logits; summed in float64.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp
+    >>> from fastbce.interop.jax import bce_with_logits_loss
+    >>> logits, labels = jnp.array([2.0, -1.0]), jnp.array([1, 0])
+    >>> loss, gradient = jax.value_and_grad(bce_with_logits_loss)(logits, labels)
+    >>> print(f"{loss:.4f}", gradient.round(4))
+    0.2201 [-0.0596  0.1345]
     """
     (z, y), dtype = _floats(logits, labels)
     return _mean(z, y).astype(dtype)

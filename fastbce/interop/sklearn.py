@@ -30,6 +30,18 @@ class HalfBinomialLoss(losses.HalfBinomialLoss):  # type: ignore[misc]
     ----------
     sample_weight : array_like, optional
         Not used, as there.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from fastbce.interop.sklearn import HalfBinomialLoss
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    >>> model = HistGradientBoostingClassifier(loss=HalfBinomialLoss(), max_iter=2).fit(X, y)
+    >>> print(model.predict_proba(X).shape)
+    (400, 2)
     """
 
     def __init__(self, sample_weight: Any = None) -> None:
@@ -55,6 +67,18 @@ class FocalLoss(HalfBinomialLoss):
     ------
     TypeError, ValueError
         If a parameter cannot be used.
+
+    Examples
+    --------
+    >>> from sklearn.ensemble import HistGradientBoostingClassifier
+    >>> from fastbce.interop.sklearn import FocalLoss
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    >>> model = HistGradientBoostingClassifier(loss=FocalLoss(gamma=2.0), max_iter=2).fit(X, y)
+    >>> print(model.predict_proba(X).shape)
+    (400, 2)
     """
 
     def __init__(self, alpha: float = 0.25, gamma: float = 2.0, min_hessian: float = 1e-16) -> None:

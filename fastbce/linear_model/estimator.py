@@ -104,6 +104,17 @@ class LogisticRegression(Fitted, ClassifierMixin, BaseEstimator):  # type: ignor
         Number of columns.
     feature_names_in_ : ndarray of str
         Names of the columns, where `X` has some.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastbce.linear_model import LogisticRegression
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.normal(size=(400, 2))
+    >>> y = (X[:, 0] + rng.logistic(size=400) > 0).astype(int)
+    >>> model = LogisticRegression(C=float("inf")).fit(X, y)
+    >>> print(model.coef_.round(2), model.result_.pvalues.round(3))
+    [[ 1.11 -0.17]] [0.919 0.    0.144]
     """
 
     def __init__(

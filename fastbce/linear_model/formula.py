@@ -191,6 +191,15 @@ def fit_formula(
     ValueError
         If the formula cannot be understood, names a column that is not there, or has a function
         that would give something else for other rows than it gave in the fit.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from fastbce.linear_model import fit_formula
+    >>> data = pd.DataFrame({"late": [0, 0, 1, 0, 1, 1], "hour": [5, 8, 9, 12, 15, 20]})
+    >>> fit = fit_formula("late ~ hour", data)
+    >>> print(fit.result_.names, fit.result_.params.round(3))
+    ('const', 'hour') [-4.562  0.412]
     """
     data = _frame(data)
     target, right = sides(formula)

@@ -80,6 +80,34 @@ def test_in_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert out.count("| 40,000 |") == 2
 
 
+def test_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ("--plot", str(tmp_path))
+    out = run(monkeypatch, capsys, "network", *arguments, SIZES=(500, 1_000), STEPS=3)
+    assert out.count("| 500 |") == out.count("| 1,000 |") == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "network-dark.svg",
+        "network-light.svg",
+    ]
+
+
+def test_network_compares_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = script("network")
+    other = type("Other", (), dict(vars(module.from_scratch)))
+    loss = module.from_scratch.Loss_BinaryCrossentropy
+
+    class Doubled(loss):  # type: ignore[misc, valid-type]
+        def backward(self, dvalues: Any, y_true: Any) -> None:
+            super().backward(dvalues, y_true)
+            self.dinputs = 2 * self.dinputs
+
+    other.Loss_BinaryCrossentropy = Doubled  # type: ignore[attr-defined]
+    monkeypatch.setattr(module, "fastbce", other)
+    with pytest.raises(AssertionError, match="Not equal"):
+        module.train(500)
+
+
 def test_busy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"N": 1_000, "PROCESSES": 1, "ROUNDS": 1, "CALLS": 1}
     out = run(monkeypatch, capsys, "busy", **sizes)

@@ -70,6 +70,14 @@ def binary_cross_entropy(
     RuntimeError
         If a probability or label is outside [0, 1], dtypes do not match, or a weight does not
         broadcast.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbce.interop.torch import binary_cross_entropy
+    >>> probabilities, labels = torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0])
+    >>> print(f"{binary_cross_entropy(probabilities, labels):.4f}")
+    0.1643
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
@@ -120,6 +128,14 @@ def binary_cross_entropy_with_logits(
         If the shapes differ, the reduction is unknown, or an integer label is neither 0 nor 1.
     RuntimeError
         If a weight does not broadcast.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbce.interop.torch import binary_cross_entropy_with_logits
+    >>> logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
+    >>> print(f"{binary_cross_entropy_with_logits(logits, labels):.4f}")
+    0.2201
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
@@ -167,6 +183,14 @@ def sigmoid_focal_loss(
     ValueError
         If the shapes differ, `alpha` or the reduction is not one of these, or an integer label is
         neither 0 nor 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbce.interop.torch import sigmoid_focal_loss
+    >>> logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
+    >>> print(f"{sigmoid_focal_loss(logits, labels).mean():.4f}")
+    0.0087
     """
     if not 0 <= alpha <= 1 and alpha != -1:
         raise ValueError(
@@ -185,7 +209,16 @@ def sigmoid_focal_loss(
 
 
 class BCELoss(nn.BCELoss):
-    """``torch.nn.BCELoss`` with :func:`binary_cross_entropy`."""
+    """``torch.nn.BCELoss`` with :func:`binary_cross_entropy`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbce.interop.torch import BCELoss
+    >>> probabilities, labels = torch.tensor([0.9, 0.2]), torch.tensor([1.0, 0.0])
+    >>> print(f"{BCELoss()(probabilities, labels):.4f}")
+    0.1643
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """Return the loss."""
@@ -193,7 +226,16 @@ class BCELoss(nn.BCELoss):
 
 
 class BCEWithLogitsLoss(nn.BCEWithLogitsLoss):
-    """``torch.nn.BCEWithLogitsLoss`` with :func:`binary_cross_entropy_with_logits`."""
+    """``torch.nn.BCEWithLogitsLoss`` with :func:`binary_cross_entropy_with_logits`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from fastbce.interop.torch import BCEWithLogitsLoss
+    >>> logits, labels = torch.tensor([2.0, -1.0]), torch.tensor([1.0, 0.0])
+    >>> print(f"{BCEWithLogitsLoss()(logits, labels):.4f}")
+    0.2201
+    """
 
     def forward(self, input: Tensor, target: Tensor) -> Tensor:  # noqa: A002
         """Return the loss."""
