@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
-from .compile import point
+from .compile import inner as block
+from .compile import kernel, point
 from .exp_log import fma, like, log_point
 from .labels import (
     both_sides_point,
@@ -240,7 +240,7 @@ def clipped_losses(
         clipped_block(p, y, w, mask, pos, rules, loss, grad, bounds, scale, None)
 
 
-@block
+@kernel
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss and gradient of each element."""
     p, y, w, mask, loss, grad = arrays
@@ -352,7 +352,7 @@ def clipped_strip(
             flush(grad, spaces, thread, 0, s, e, 0, n)
 
 
-@block
+@kernel
 def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped gradient; the sum of the losses of each `span` elements goes to `partials`."""
     p, y, w, mask, _, grad = arrays
@@ -370,7 +370,7 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     fence(spaces)
 
 
-@block
+@kernel
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
     p, y, w, mask, _, grad = arrays

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
+from .compile import inner as block
 from .compile import point
 from .exp_log import like
 from .vectors import TILE_COLUMNS, tile_add, tile_step, tile_zero
