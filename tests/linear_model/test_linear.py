@@ -184,8 +184,8 @@ def test_losses_of_many_blocks(
 
     monkeypatch.setattr(engine, "MAX_SPANS", 1)
     monkeypatch.setattr(engine, "MAX_ROWS", 16)
-    X, _, coef = draw(rng, (40_007, 2), dtype)
-    X[:20_000] *= 0.001  # exp(-|z|) is near 1: its product overflows without logarithms between
+    X, _, coef = draw(rng, (80_007, 2), dtype)
+    X[:40_000] *= 0.001  # exp(-|z|) is near 1: its product overflows without logarithms between
     y = (X @ coef > 0).astype(int)
     check(X, y, coef, kind=dtype)
 
