@@ -98,6 +98,8 @@ def test_network_compares_the_losses(monkeypatch: pytest.MonkeyPatch) -> None:
     loss = module.from_scratch.Loss_BinaryCrossentropy
 
     class Doubled(loss):  # type: ignore[misc, valid-type]
+        dinputs: Any
+
         def backward(self, dvalues: Any, y_true: Any) -> None:
             super().backward(dvalues, y_true)
             self.dinputs = 2 * self.dinputs
