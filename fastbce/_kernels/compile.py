@@ -184,7 +184,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """Do the same for a function that only kernels call."""
+    """Do the same for a function that only kernels call: a call from Python ends the process."""
     return _kept(function, _INNER)
 
 
