@@ -19,9 +19,11 @@ nox.options.default_venv_backend = "uv|virtualenv"
 ROOT = Path(__file__).parent
 # What is computed, and the cache, which rests on Numba's own.
 CORE_TESTS = (
-    "tests/elementwise/test_semantics.py",
+    "tests/elementwise/test_calculate.py",
+    "tests/elementwise/test_layers.py",
+    "tests/elementwise/test_metamorphic.py",
+    "tests/engine/test_config.py",
     "tests/kernels/test_cache.py",
-    "tests/kernels/test_same_bits.py",
 )
 
 
@@ -47,7 +49,7 @@ def oldest(session: nox.Session) -> None:
     oldest = (requirement.replace(">=", "==") for requirement in needed)
     session.install("-e", ".", *oldest, "pytest", "pytest-xdist", "hypothesis")
     tests = session.posargs or CORE_TESTS
-    session.run("python", "-m", "pytest", "-n", "auto", "-m", "not slow", *tests)
+    session.run("python", "-m", "pytest", "-n", "auto", *tests)
 
 
 @nox.session

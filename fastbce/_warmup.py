@@ -2,92 +2,217 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import functional
+from ._backends import active_backend
 from ._inputs import check_choice
 from ._operations import OPERATIONS
+from ._threads import get_num_threads
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
-Call = tuple[str, Callable[[], Any]]
 # What `warmup` prepares only when it is named.
 OTHERS = tuple(name for name, operation in OPERATIONS.items() if not operation.common)
+# What most programs call, the steps of the classes among it: prepared before all else, with labels
+# of the scores' dtype.
+FIRST = (
+    "sigmoid",
+    "sigmoid_backward",
+    "bce_loss",
+    "bce_gradient",
+    "bce_with_logits_loss",
+    "bce_with_logits_loss_gradient",
+)
+# Processes that compile at the same time, of some 300 MB each.
+MOST_PROCESSES = 4
+# Elements of a call that threads share.
+LONG = 1_200_000
+# Seconds that a kernel takes to compile; to load it takes a tenth of that.
+COMPILED = 0.1
+# Processes that go on when `warmup` has returned.
+_behind: list[subprocess.Popen[bytes]] = []
 
 
-def warmup(*more: str, linear: bool = False, verbose: bool | None = None) -> None:
+class _Task(NamedTuple):
+    """Calls whose kernels have most of their code in common."""
+
+    text: str
+    calls: tuple[Callable[[], Any], ...]
+    is_first: bool = False
+
+
+def warmup(
+    *more: str, linear: bool = False, wait: bool = True, verbose: bool | None = None
+) -> None:
     """Compile, or load from the cache, the kernels of the functions for float32 and float64.
 
-    The first call of a function otherwise pays for its kernel: a fraction of a second to compile,
-    less to load. Calls of any length with labels of the scores' own dtype, int64 and bool are
-    covered, without weights, with the reductions "mean", "sum" and "none".
+    The first call of a function otherwise pays for its kernel: a second or two to compile, some
+    milliseconds to load. Calls of any length with labels of the scores' own dtype, int64 and bool
+    are covered, without weights, with the reductions "mean", "sum" and "none". The kernels that
+    most programs use come first. As many processes as there are threads, four at most, share what
+    has to be compiled; they meet in the cache on disk.
 
     Parameters
     ----------
     *more : str
         Names of functions that are not prepared without being named, since most programs call none
-        of them: "softplus", "log_sigmoid", "logit", "focal_loss" and the other focal ones.
+        of them: "softplus", "log_sigmoid", "logit", "sigmoid_clipped_bce" and the focal ones.
     linear : bool, default False
         Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
         :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and
         coefficients of the dtype of `X`: some seconds for each kernel.
+    wait : bool, default True
+        Whether to return when all is ready. With False another process puts the kernels into the
+        cache on disk while this one goes on, and a first call finds them there or compiles them
+        itself.
     verbose : bool, optional
         Whether to say on the standard error what is being prepared; by default where that is a
         terminal.
     """
     for name in more:
         check_choice(name, OTHERS, "warmup takes no function")
+    tasks = _tasks(more, linear=linear)
+    if not wait:
+        _behind.append(_helper(more, tasks, linear=linear))
+        return
     show = sys.stderr.isatty() if verbose is None else verbose
-    wanted = {name for name in OPERATIONS if name in more or name not in OTHERS}
-    calls = [*_calls(wanted), *(_linear_calls() if linear else ())]
-    for done, (text, call) in enumerate(calls, 1):
-        if show:
-            line = f"fastbce kernels {done}/{len(calls)}: {text}"
-            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
+    say, start = (_show if show else _keep_quiet), time.perf_counter()
+    first = [task for task in tasks if task.is_first]
+    for phase in (first, [task for task in tasks if not task.is_first]):
+        _prepare(phase, partial(_helper, more, linear=linear), say)
+        which = "the most used kernels are" if phase is first else "all kernels are"
+        say(f"{which} ready after {time.perf_counter() - start:.1f} s", end="\n")
+
+
+def _show(text: str, end: str = "") -> None:
+    print(f"\r{f'fastbce: {text}':<79}", end=end, file=sys.stderr, flush=True)
+
+
+def _keep_quiet(text: str, end: str = "") -> None:
+    pass
+
+
+def _prepare(
+    tasks: Sequence[_Task],
+    helper: Callable[[Sequence[_Task]], subprocess.Popen[bytes]],
+    say: Callable[[str], None],
+) -> None:
+    """Do the tasks; when one of them had to compile, share the others among processes."""
+    processes = 1
+    left = iter(tasks)
+    for task in left:
+        start = time.perf_counter()
+        _do(task, say)
+        if time.perf_counter() - start > COMPILED:
+            processes = _most_processes()
+            break
+    rest = list(left)
+    shares = [rest[k::processes] for k in range(processes)]
+    helpers = [helper(share) for share in shares[1:] if share]
+    try:
+        for task in shares[0]:
+            _do(task, say)
+        for process in helpers:
+            process.wait()
+    finally:
+        for process in helpers:
+            process.kill()
+            process.wait()
+    # From the disk, or anew if a helper failed.
+    for share in shares[1:]:
+        for task in share:
+            _do(task, say)
+
+
+def _do(task: _Task, say: Callable[[str], None]) -> None:
+    say(task.text)
+    for call in task.calls:
         call()
-    if show:
-        print(file=sys.stderr)
 
 
-def _labels_of(x: Any) -> list[Any]:
-    return [x, np.zeros(x.shape, np.int64), np.zeros(x.shape, np.bool_)]
+def _most_processes() -> int:
+    """Return how many processes may compile: one where they could not hand anything over."""
+    if active_backend() != "numba":
+        return 1
+    from ._kernels.compile import on_disk
+
+    # A program that contains Python is no interpreter to be started.
+    is_python = "python" in Path(sys.executable or "").name.lower() and not hasattr(sys, "frozen")
+    return min(get_num_threads(), MOST_PROCESSES) if is_python and on_disk() else 1
 
 
-def _calls(wanted: set[str]) -> Iterator[Call]:
+def _helper(
+    more: Sequence[str], tasks: Sequence[_Task], *, linear: bool
+) -> subprocess.Popen[bytes]:
+    """Start a process that does the tasks."""
+    script = (
+        f"import sys; sys.path[:] = {sys.path!r}; from fastbce import _warmup; "
+        f"_warmup.help_with({[task.text for task in tasks]!r}, {tuple(more)!r}, linear={linear})"
+    )
+    return subprocess.Popen(  # noqa: S603 - this interpreter, with our own words
+        [sys.executable, "-c", script],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def help_with(texts: Sequence[str], more: Sequence[str], *, linear: bool) -> None:
+    """Do the tasks of these texts: what a process of `warmup` runs."""
+    wanted = set(texts)
+    for task in _tasks(more, linear=linear):
+        if task.text in wanted:
+            _do(task, _keep_quiet)
+
+
+def _tasks(more: Sequence[str], *, linear: bool) -> list[_Task]:
+    wanted = {name for name in OPERATIONS if name in more or name not in OTHERS}
+    return [*_elementwise_tasks(wanted), *(_linear_tasks() if linear else ())]
+
+
+def _elementwise_tasks(wanted: set[str]) -> Iterator[_Task]:
     for dtype in (np.float32, np.float64):
-        x = np.full(2, 0.25, dtype)
-        shared = x.copy()
-        # Short plain arrays take the short way in; others that of arrays that threads share.
-        shared.flags.writeable = False
-        for scores in (x, shared):
-            for name, operation in OPERATIONS.items():
-                if name not in wanted:
-                    continue
-                function, family = getattr(functional, name), operation.family
-                if not family.is_loss:
-                    arguments = [scores] * len(family.arguments)
-                    yield f"{name} {dtype.__name__}", partial(function, *arguments)
-                    continue
-                # A loss has a kernel of its own for the losses of the elements.
-                reductions = ("mean", "none") if operation.returns_loss else ("mean",)
-                for labels in _labels_of(x):
-                    for reduction in reductions:
-                        call = partial(function, scores, labels, reduction=reduction)
-                        yield _text(function, dtype, labels), call
+        # Threads share long arrays, if there are threads.
+        lengths = (2, LONG) if get_num_threads() > 1 else (2,)
+        samples = [np.full(n, 0.25, dtype) for n in lengths]
+        for name, operation in OPERATIONS.items():
+            if name not in wanted:
+                continue
+            function, family = getattr(functional, name), operation.family
+            if not family.is_loss:
+                count = len(family.arguments)
+                calls = tuple([partial(function, *[x] * count) for x in samples])
+                yield _Task(f"{name} {np.dtype(dtype)}", calls, name in FIRST)
+                continue
+            # A loss has a kernel of its own for the losses of the elements.
+            reductions = ("mean", "none") if operation.returns_loss else ("mean",)
+            for labels in (dtype, np.int64, np.bool_):
+                calls = tuple(
+                    partial(function, x, np.zeros(x.shape, labels), reduction=reduction)
+                    for x in samples
+                    for reduction in reductions
+                )
+                first = name in FIRST and labels is dtype
+                yield _Task(f"{name} {np.dtype(dtype)} {np.dtype(labels)}", calls, first)
 
 
-def _linear_calls() -> Iterator[Call]:
+def _linear_tasks() -> Iterator[_Task]:
     for dtype in (np.float32, np.float64):
-        X, coef = np.full((2, 3), 0.25, dtype), np.zeros(3, dtype)
-        for labels in _labels_of(X[:, 0].copy()):
-            call = partial(linear_bce_loss_gradient, X, labels, coef)
-            yield _text(linear_bce_loss_gradient, dtype, labels), call
-        yield f"linear_bce_hessian {dtype.__name__}", partial(linear_bce_hessian, X, coef)
-
-
-def _text(function: Any, dtype: Any, labels: Any) -> str:
-    return f"{function.__name__} {dtype.__name__} {labels.dtype}"
+        coef = np.zeros(3, dtype)
+        samples = [np.full((n, 3), 0.25, dtype) for n in (2, LONG // 3)]
+        for labels in (dtype, np.int64, np.bool_):
+            calls = tuple(
+                partial(linear_bce_loss_gradient, X, np.zeros(len(X), labels), coef)
+                for X in samples
+            )
+            yield _Task(f"linear_bce_loss_gradient {np.dtype(dtype)} {np.dtype(labels)}", calls)
+        calls = tuple(partial(linear_bce_hessian, X, coef) for X in samples)
+        yield _Task(f"linear_bce_hessian {np.dtype(dtype)}", calls)

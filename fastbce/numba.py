@@ -15,9 +15,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import njit
 
 from ._kernels.clipped import clip_point, denominator_point, numerator_point, soft_loss_point
-from ._kernels.compile import point, source_stamp
+from ._kernels.compile import OPTIONS, source_stamp
 from ._kernels.exp_log import exp_point, fma, like
 from ._kernels.log_odds import log1p_exp_point, log_sigmoid_point, logit_point, softplus_point
 from ._kernels.logits import shares_point, wrong_side_point
@@ -44,6 +45,10 @@ stamp: str | None = source_stamp()
 
 LEAST_32, MOST_32 = 2.0**-126, 1 - 2.0**-24
 LEAST_64, MOST_64 = 2.0**-1022, 1 - 2.0**-53
+
+
+# With entries for calls from Python and C, which the kernels' own need not have.
+point = njit(**OPTIONS)
 
 
 @point

@@ -186,7 +186,6 @@ def _run(
 
     most = min(get_num_threads(), -(-n // unit))
     threads = threads_for(n * (columns + 8), MIN_PER_THREAD, most)
-    slots = crew(threads)
     work = np.empty((threads, 4, rows + APART), coef.dtype)
     lanes_of_sums = np.empty((threads, 3, rows + APART))
     packed = None if gram is None else np.zeros((threads, 2, (rows + 1) * stride), gram.dtype)
@@ -195,29 +194,28 @@ def _run(
     for start in range(0, n, piece):
         stop = min(start + piece, n)
         part = x[start * lead :] if by_column is None else x[start:]
-        _team(
-            (y[start:stop], None if w is None else w[start:stop]),
-            (
-                part,
-                lead,
-                by_column,
-                frame,
-                coef,
-                intercept,
-                span,
-                totals[start // span :],
-                None if grams is None else grams[start // gram_span :],
-                gram_span,
-                True if gram is not None and gram.of == "squared residuals" else None,
-                work,
-                lanes_of_sums,
-                packed,
-            ),
-            stop - start,
-            grain,
-            slots,
-            threads,
+        arrays = (y[start:stop], None if w is None else w[start:stop])
+        options = (
+            part,
+            lead,
+            by_column,
+            frame,
+            coef,
+            intercept,
+            span,
+            totals[start // span :],
+            None if grams is None else grams[start // gram_span :],
+            gram_span,
+            True if gram is not None and gram.of == "squared residuals" else None,
+            work,
+            lanes_of_sums,
+            packed,
         )
+        if threads == 1:
+            # Without the team, which takes long to compile.
+            k.linear_run(0, 0, arrays, options)
+        else:
+            _team(arrays, options, stop - start, grain, crew(threads), threads)
     # One after the other, in the order of the spans.
     sums = totals.cumsum(axis=0)[-1]
     matrix = None

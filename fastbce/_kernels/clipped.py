@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
-from .compile import point
+from .compile import inner as block
+from .compile import kernel, point
 from .exp_log import fma, like, log_point
 from .labels import (
     both_sides_point,
@@ -263,7 +263,7 @@ def clipped_losses(
         clipped_block(p, y, w, mask, pos, rules, loss, prob, grad, bounds, scale, None)
 
 
-@block
+@kernel
 def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss, probability and gradient of each element."""
     p, y, w, mask, loss, prob, grad = arrays
@@ -386,7 +386,7 @@ def clipped_strip(
             flush(prob, spaces, thread, 1, s, e, 0, n)
 
 
-@block
+@kernel
 def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
     """All but losses; the sum of the losses of each `span` elements goes to `partials`.
 
@@ -412,7 +412,7 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float
     return total
 
 
-@block
+@kernel
 def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Clipped loss as means over rows of `outputs` elements, some rows at a time, and gradient."""
     p, y, w, mask, _, prob, grad = arrays

@@ -32,11 +32,15 @@ from fastbce._interrupts import held_back
 # with, and 4.6 while that word travels slowly between the processors). So what is compiled cannot
 # allocate, nor return an array that it did not get.
 OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+# Nobody calls a kernel from C, and what only kernels call needs no entry for Python's arguments
+# either: without those entries a seventh less is to be compiled.
+_FROM_PYTHON: dict[str, Any] = {**OPTIONS, "no_cfunc_wrapper": True}
+_INNER: dict[str, Any] = {**_FROM_PYTHON, "no_cpython_wrapper": True}
 
 # Functions of one element: they become part of the loops that call them.
-point = numba.njit(**OPTIONS)
+point = numba.njit(**_INNER)
 # The same for long ones, which would stay calls: a loop with a call in it is not packed.
-long_point = numba.njit(forceinline=True, **OPTIONS)
+long_point = numba.njit(forceinline=True, **_INNER)
 # Every kernel of this process.
 made: list[Any] = []
 
@@ -176,7 +180,16 @@ def kernel(function: Callable[..., Any]) -> Any:
 
     The interpreter lock is released while it runs; see also `OPTIONS`.
     """
-    dispatcher = numba.njit(nogil=True, **OPTIONS)(function)
+    return _kept(function, _FROM_PYTHON)
+
+
+def inner(function: Callable[..., Any]) -> Any:
+    """Do the same for a function that only kernels call."""
+    return _kept(function, _INNER)
+
+
+def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:
+    dispatcher = numba.njit(nogil=True, **options)(function)
     if not numba.config.DISABLE_JIT:
         # What the dispatcher calls for arguments of types that it has not seen.
         dispatcher._compile_for_args = held_back()(dispatcher._compile_for_args)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
+from .compile import inner as block
 from .compile import point
 from .exp_log import fma, like
 from .reductions import LANES

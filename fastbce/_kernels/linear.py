@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
-from .compile import point
+from .compile import inner as block
+from .compile import kernel, point
 from .exp_log import fma, like
 from .logits import logits_block
 from .reductions import add_block, tree_sum
@@ -432,7 +432,7 @@ def linear_pass(
         into[1] = tree_sum(residuals)
 
 
-@block
+@kernel
 def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Run :func:`linear_pass`: its branches for what is absent are pruned for plain arguments."""
     y, w = arrays

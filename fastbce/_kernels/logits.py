@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .compile import kernel as block
-from .compile import point
+from .compile import inner as block
+from .compile import kernel, point
 from .exp_log import exp_point, fma, like, log_point
 from .focal import focal_curvature_point, focal_loss_point, focal_slope_point, focus_point
 from .labels import (
@@ -128,7 +128,7 @@ def logits_block(
                 curvatures[i] = curvature * weight
 
 
-@block
+@kernel
 def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss of logits, probability, gradient and Hessian of each element."""
     z, y, w, mask, loss, prob, grad, hess = arrays
@@ -198,7 +198,7 @@ def logits_strip(
         softplus_lanes_block(linear, products, running)
 
 
-@block
+@kernel
 def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
     """All but losses; the sum of the losses of each `span` elements goes to `partials`.
 
@@ -222,7 +222,7 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
     return total
 
 
-@block
+@kernel
 def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Loss as means over rows of `outputs` elements, some rows at a time, and all else."""
     z, y, w, mask, _, prob, grad, hess = arrays

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .compile import kernel as block
+from .compile import inner as block
 from .compile import point
 from .exp_log import like, log_point
 

@@ -82,8 +82,8 @@ def _two_to_none(thread: Any, first: Any, arrays: Any, options: Any) -> None:
             mine[i] += left[i] + right[i]
 
 
-_TEAMS = {
-    counts: team_of(run, _twin)
+_KERNELS = {
+    counts: Kernel(run, team_of(run, _twin))
     for counts, run in {
         (1, 1): _one_to_one,
         (2, 1): _two_to_one,
@@ -96,9 +96,7 @@ _TEAMS = {
 def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], None]:
     """Return the twin of an operation with these arrays, ready to be called."""
     n = inputs[0].size
-    # On one thread too: the same way as on several.
-    team = _TEAMS[len(inputs), len(outputs)]
-    kernel = Kernel(team, team)
+    kernel = _KERNELS[len(inputs), len(outputs)]
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         return (spaces,) if outputs else (np.zeros((threads, LANES), inputs[0].dtype),)

@@ -187,12 +187,13 @@ def check_both(classes: Array) -> None:
 
 
 def encode(y: Any, classes: Any) -> tuple[Array, Array]:
-    """Return labels of 0 and 1, and the two classes; labels that are so already are not copied."""
+    """Return labels of 0 and 1, and the two classes; uint8, so that one kernel serves them all."""
     y = column_or_1d(y, warn=True)
     if y.dtype.kind in "biuf" and (classes is None or np.array_equal(classes, [0, 1])):
         zeros, ones = _count(y)
         if zeros + ones == len(y) and (classes is not None or min(zeros, ones) > 0):
-            return y, np.array([0, 1], y.dtype) if classes is None else classes
+            hits = y if y.dtype.itemsize == 1 else y == 1
+            return hits.view(np.uint8), np.array([0, 1], y.dtype) if classes is None else classes
     refuse_no_labels(y)
     if classes is None:
         check_classification_targets(y)

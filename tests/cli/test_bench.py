@@ -20,6 +20,9 @@ from checks import check_twins
 from fastbce.bench import model, operations, peers, report, timing
 from fastbce.cli import main
 
+# A whole run costs 20 s: it compiles the kernels of every operation.
+needs_a_run = pytest.mark.ci
+
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
@@ -33,6 +36,7 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     return found
 
 
+@needs_a_run
 def test_every_operation_has_its_rows(result: dict[str, list[dict[str, object]]]) -> None:
     rows = {(r["operation"], r["dtype"], r["policy"]) for r in result["rows"]}
     for operation in operations.OPERATIONS:
@@ -41,11 +45,13 @@ def test_every_operation_has_its_rows(result: dict[str, list[dict[str, object]]]
                 assert (operation.name, dtype, "reuse" if reuse else "fresh") in rows
 
 
+@needs_a_run
 def test_the_steps_of_a_program_come_first(result: dict[str, list[dict[str, object]]]) -> None:
     names = list(dict.fromkeys(r["operation"] for r in result["rows"]))
     assert names[:3] == ["step, two classes", "step, fused class", "sigmoid"]
 
 
+@needs_a_run
 def test_the_limit_is_measured_where_results_are_reused(
     result: dict[str, list[dict[str, Any]]],
 ) -> None:
@@ -55,6 +61,7 @@ def test_the_limit_is_measured_where_results_are_reused(
             assert set(row["times"]) == {"fastbce", "NumPy", "limit"}
 
 
+@needs_a_run
 def test_figures_go_between_the_markers(result: dict[str, Any], tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("before\n<!-- figures -->\nOLD TABLE\n<!-- end figures -->\nafter\n")
@@ -69,6 +76,7 @@ def test_figures_go_between_the_markers(result: dict[str, Any], tmp_path: Path) 
     assert re.search(r"`bce_with_logits_loss_gradient`, float64, fresh: [0-9.]+x NumPy\.", text)
 
 
+@needs_a_run
 def test_the_summary_has_eight_rows(result: dict[str, Any], tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("".join(report.SUMMARY))
@@ -77,6 +85,7 @@ def test_the_summary_has_eight_rows(result: dict[str, Any], tmp_path: Path) -> N
     assert len(re.findall(r"^\| `\w+` \| float(?:32|64) \|.* x \|", text, re.MULTILINE)) == 8
 
 
+@needs_a_run
 def test_the_figures_and_the_losses_as_files(
     result: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -97,6 +106,7 @@ def test_the_figures_and_the_losses_as_files(
     assert "| sigmoid | 100 | float32 | fresh | 1e+03 ms" in whole
 
 
+@needs_a_run
 def test_the_most_that_the_memory_allows_over_numpy(result: dict[str, Any]) -> None:
     times = {"fresh": {"fastbce": 3.0, "NumPy": 12.0}, "reuse": {"fastbce": 2.0, "limit": 1.5}}
     rows: list[dict[str, Any]] = [

@@ -33,6 +33,7 @@ def refused(case: Case, scores: Array, labels: Array, **options: Any) -> str:
 
 @every_loss
 @pytest.mark.parametrize("reduction", REDUCTIONS)
+@pytest.mark.ci
 def test_good_labels_change_nothing(case: Case, reduction: str, rng: np.random.Generator) -> None:
     for soft in (False, True):
         arguments = case.draw(rng, (300, 70), np.float32, soft=soft)

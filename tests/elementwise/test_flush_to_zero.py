@@ -78,6 +78,7 @@ def draw(dtype, n):
 
 
 @pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.ci
 def test_subnormal_results_become_zero(count: int, python: Python) -> None:
     """Nothing else changes but what docs/accuracy.md says.
 

@@ -42,12 +42,14 @@ def test_integer_labels_are_always_looked_at(case: Case) -> None:
 
 
 @pytest.mark.parametrize("dtype", "bBhHiIqQ")
+@pytest.mark.ci
 def test_integer_labels_of_every_dtype(dtype: str) -> None:
     labels = np.zeros(40, dtype)
     labels[7] = 2
     refused(lambda: fastbce.bce_with_logits_gradient(np.zeros(40), labels), "y_true[7] is 2")
 
 
+@pytest.mark.ci
 def test_integer_labels_in_every_layout() -> None:
     labels = np.zeros((50, 700), np.int16)
     labels[49, 699] = -1

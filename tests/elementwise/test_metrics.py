@@ -61,6 +61,7 @@ def test_what_is_ignored_is_not_counted(case: Case, backend: str, rng: np.random
 
 
 @few_cases
+@pytest.mark.ci
 def test_in_place_by_threads(
     case: Case, threads: Callable[[int], None], rng: np.random.Generator
 ) -> None:

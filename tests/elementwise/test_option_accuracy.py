@@ -71,6 +71,7 @@ def units_of_terms(actual: Array, exact: Array, terms: Array) -> Array:
 @both_families
 @both_dtypes
 @pytest.mark.parametrize("option", LIMITS)
+@pytest.mark.ci
 def test_options(case: Any, dtype: Any, option: str, rng: np.random.Generator) -> None:
     if case.kind not in LIMITS[option] or ONLY.get(option, dtype) != dtype:
         return

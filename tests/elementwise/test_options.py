@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, LOSSES, Array, Case
-from checks import FAMILIES, REDUCTIONS, every_loss, same_bits
+from checks import FAMILIES, REDUCTIONS, every_loss, in_ci, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from option_oracle import expected
@@ -94,7 +94,7 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @usefixtures
 @both_families
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", [name if name == "all" else in_ci(name) for name in SETS])
 def test_options_are_what_they_are_defined_as(case: Case, name: str, backend: str) -> None:
     labels, options = SETS[name]
     if backend == "numba" and name not in COMPILED:
@@ -106,6 +106,7 @@ def test_options_are_what_they_are_defined_as(case: Case, name: str, backend: st
 @usefixtures
 @both_families
 @pytest.mark.parametrize("dtype", [np.float16, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.ci
 def test_all_options_in_other_dtypes(case: Case, dtype: Any) -> None:
     labels, options = SETS["all"]
     x, y = draw(case, dtype, labels)

@@ -41,6 +41,7 @@ def test_every_function(case: Case, backend: str, rng: np.random.Generator) -> N
 
 @both_ways
 @pytest.mark.parametrize("layout", ["plain", "strided"])
+@pytest.mark.ci
 def test_every_pair_of_dtypes(
     dtype: Any, target: Any, layout: str, backend: str, rng: np.random.Generator
 ) -> None:

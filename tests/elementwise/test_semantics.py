@@ -243,6 +243,7 @@ def test_sums_of_every_size(case: Case, size: int, backend: str, rng: np.random.
 
 
 @every_case
+@pytest.mark.ci
 def test_millions_of_elements(case: Case, rng: np.random.Generator) -> None:
     # More than one kernel call a thread.
     arguments = case.draw(rng, 2 * 2**21 + 12_345, np.float32, np.int8)

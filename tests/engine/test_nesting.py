@@ -36,6 +36,7 @@ if __name__ == "__main__":
     python(PREAMBLE + script)
 
 
+@pytest.mark.ci
 def test_dask(python: Python) -> None:
     pytest.importorskip("dask", reason="Dask is not installed")
     script = """

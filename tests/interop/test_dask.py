@@ -260,6 +260,7 @@ def test_without_a_cluster(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(plain.result_.params, whole.result_.params)
 
 
+@pytest.mark.ci
 def test_errors() -> None:
     X, y = draw(0, 100)
     dX, dy = da.from_array(X, chunks=(50, 4)), da.from_array(y, chunks=50)

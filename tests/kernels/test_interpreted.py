@@ -13,6 +13,7 @@ import pytest
 @pytest.mark.parametrize(
     "program", ["interpreted.py", "interpreted_linear.py", "interpreted_team.py"]
 )
+@pytest.mark.ci
 def test_kernels_as_plain_python(program: str) -> None:
     done = subprocess.run(
         [sys.executable, "-W", "error", str(Path(__file__).parents[1] / program)],

@@ -36,9 +36,12 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-pytestmark = pytest.mark.skipif(
-    platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly"
-)
+pytestmark = [
+    pytest.mark.ci,
+    pytest.mark.skipif(
+        platform.machine() not in ("x86_64", "AMD64"), reason="reads x86-64 assembly"
+    ),
+]
 
 # What stays scalar, and why.
 SCALAR_LOOPS = {"row_means_block": "adds up each row in the order of its elements"}

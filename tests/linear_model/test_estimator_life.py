@@ -82,6 +82,7 @@ def test_many_lives_beside_guarded_pages(
 
 
 @needs_mprotect
+@pytest.mark.ci
 def test_a_warm_start_of_another_size_reads_nothing(
     python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:

@@ -97,6 +97,7 @@ def views(X: Array, path: Path) -> dict[str, Array]:
 
 
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.ci
 def test_layouts(dtype: str, backend: str, rng: np.random.Generator, tmp_path: Path) -> None:
     X, y, coef = draw(rng, (10_000, 33), dtype)
     before = X.copy()

@@ -229,6 +229,7 @@ def test_votes_of_many_columns(solver: str) -> None:
 
 
 @pytest.mark.parametrize("solver", ["newton", in_ci("lbfgs")])
+@pytest.mark.ci
 def test_one_of_three_hundred_columns(solver: str) -> None:
     rng = np.random.default_rng(7)
     X = rng.normal(size=(1500, 300))
