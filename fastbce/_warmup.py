@@ -64,7 +64,7 @@ def warmup(
     ----------
     *more : str
         Names of functions that are not prepared without being named, since most programs call none
-        of them: "softplus", "log_sigmoid", "logit", "focal_loss" and the other focal ones.
+        of them: "softplus", "log_sigmoid", "logit", "sigmoid_clipped_bce" and the focal ones.
     linear : bool, default False
         Whether to prepare :func:`fastbce.linear_bce_loss_gradient` and
         :func:`fastbce.linear_bce_hessian` too, for contiguous rows without weights and
