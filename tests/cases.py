@@ -31,6 +31,7 @@ Kind = Literal[
     "clipped",
     "logits",
     "focal",
+    "chain",
 ]
 
 EPS = 1e-7
@@ -110,7 +111,7 @@ class Case:
         scores = np.asarray(arguments[-1] if self.kind == "sigmoid_backward" else arguments[0])
         inputs = [np.asarray(a).astype(wide) for a in arguments]
         options: tuple[Any, ...] = ()
-        if self.kind == "clipped":
+        if self.kind in ("clipped", "chain"):
             options = clip_bounds(scores.dtype, eps)
         with np.errstate(all="ignore"):
             results = [ORACLES[self.kind, name](*inputs, *options) for name in self.results]
@@ -218,6 +219,11 @@ ORACLES: dict[tuple[Kind, str], Callable[..., Array]] = {
     ("logits", "probabilities"): lambda z, y: _sigmoid(z),
     ("logits", "gradient"): _logits_gradient,
     ("logits", "hessian"): _logits_hessian,
+    ("chain", "loss"): lambda z, y, *bounds: _clipped_loss(_sigmoid(z), y, *bounds),
+    ("chain", "probabilities"): lambda z, y, *bounds: _sigmoid(z),
+    ("chain", "gradient"): lambda z, y, *bounds: _sigmoid_backward(
+        _clipped_gradient(_sigmoid(z), y, *bounds), _sigmoid(z)
+    ),
     ("focal", "loss"): lambda z, y: _focal(z, y)[0],
     ("focal", "gradient"): lambda z, y: _focal(z, y)[1],
     ("focal", "hessian"): lambda z, y: _focal(z, y)[2],

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
 
 if TYPE_CHECKING:
     from cases import Array
@@ -32,7 +33,7 @@ def breast_cancer() -> tuple[Array, Array]:
     return data.data[:, [0, 1, 4, 8]], 1 - data.target
 
 
-DATA = [fair, anes96, breast_cancer]
+DATA = [fair, in_ci(anes96), in_ci(breast_cancer)]
 
 
 def statsmodels_glm(X: Array, y: Array, *, fit: Any = None, **options: Any) -> Any:

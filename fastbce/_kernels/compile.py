@@ -35,12 +35,12 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 # Nobody calls a kernel from C, and what only kernels call needs no entry for Python's arguments
 # either: without those entries a seventh less is to be compiled.
 _FROM_PYTHON: dict[str, Any] = {**OPTIONS, "no_cfunc_wrapper": True}
-_INNER: dict[str, Any] = {**_FROM_PYTHON, "no_cpython_wrapper": True}
+INNER: dict[str, Any] = {**_FROM_PYTHON, "no_cpython_wrapper": True}
 
 # Functions of one element: they become part of the loops that call them.
-point = numba.njit(**_INNER)
+point = numba.njit(**INNER)
 # The same for long ones, which would stay calls: a loop with a call in it is not packed.
-long_point = numba.njit(forceinline=True, **_INNER)
+long_point = numba.njit(forceinline=True, **INNER)
 # Every kernel of this process.
 made: list[Any] = []
 
@@ -185,7 +185,7 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 def inner(function: Callable[..., Any]) -> Any:
     """Do the same for a function that only kernels call: a call from Python ends the process."""
-    return _kept(function, _INNER)
+    return _kept(function, INNER)
 
 
 def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:

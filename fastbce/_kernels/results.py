@@ -25,7 +25,7 @@ from numba import config, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
-from .compile import OPTIONS, point
+from .compile import INNER, point
 
 PLACES = 4  # results of one loop: losses, gradient, Hessian, probabilities
 LINE = 64  # bytes
@@ -230,13 +230,13 @@ def flush(
     """Take elements `start` to `stop` of a result from the space to their place.
 
     They are one of the blocks, all but the last whole lines long, of elements `first` to `last`,
-    which must be flushd one after the other.
+    which must be flushed one after the other.
     """
     if target is not None and target is not True:
         _flushing(target.itemsize)(target, spaces, index, place, start, stop, first, last)
 
 
-_INLINED: Any = {**OPTIONS, "forceinline": True}
+_INLINED: Any = {**INNER, "forceinline": True}
 
 
 @overload(flush, jit_options=_INLINED)
@@ -246,8 +246,8 @@ def _flush_overload(target, spaces, index, place, start, stop, first, last):
     return _flushing(target.dtype.bitwidth // 8)
 
 
-@njit(**OPTIONS)
+@njit(**INNER)
 def fence(spaces: Any) -> None:
-    """Let every thread see what was flushd so far."""
+    """Let every thread see what was flushed so far."""
     if spaces.shape[0] > 0:
         _fence()

@@ -341,6 +341,14 @@ def sigmoid_clipped_bce(
     Maximum error of an element (``reduction="none"``): probabilities 2.0 ULP; of the exact value at
     the probability so rounded, hard labels, loss 1.0 ULP and gradient 3.5. For float16 the
     probability is not rounded in between.
+
+    Examples
+    --------
+    >>> import fastbce
+    >>> logits, labels = [2.0, -1.0], [1, 0]
+    >>> loss, probabilities, gradient = fastbce.sigmoid_clipped_bce(logits, labels)
+    >>> print(f"{loss:.4f}", probabilities.round(4), gradient.round(4))
+    0.2201 [0.8808 0.2689] [-0.0596  0.1345]
     """
     more = (mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics)
     options = (sample_weight, reduction, check_labels, eps, more)

@@ -35,6 +35,7 @@ def assert_accurate(case: Case, x: Array) -> None:
 
 
 @every_family
+@pytest.mark.ci
 def test_float32_across_all_bit_patterns(case: Case) -> None:
     with np.errstate(invalid="ignore"):  # signalling NaN
         for x in bit_patterns(11, 2**32, 509):

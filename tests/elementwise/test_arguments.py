@@ -203,6 +203,7 @@ def test_none_in_out_allocates(case: Case, backend: str, rng: np.random.Generato
 @every_case
 @pytest.mark.parametrize("position", [0, 1])
 @pytest.mark.parametrize("layout", ["plain", "fortran", "strided", "backwards"])
+@pytest.mark.ci
 def test_in_place(
     case: Case, position: int, layout: str, backend: str, rng: np.random.Generator
 ) -> None:

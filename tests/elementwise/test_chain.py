@@ -95,6 +95,7 @@ def test_special_values(dtype: Any) -> None:
 
 
 @pytest.mark.usefixtures("backend")
+@pytest.mark.ci
 def test_options() -> None:
     z, y = (a.reshape(-1, 2) for a in logits(60, np.float64))
     finite = np.isfinite(z)
@@ -128,6 +129,7 @@ def test_options() -> None:
 
 
 @both_dtypes
+@pytest.mark.ci
 def test_in_place_and_of_other_dtypes(dtype: Any) -> None:
     z, y = logits(40_000, dtype)
     for labels in (y, (y + dtype(0.5)) / 2):

@@ -70,6 +70,7 @@ def test_bad_labels_are_found_anywhere(case: Case, reduction: str) -> None:
         in_ci(2**63, np.uint64),
     ],
 )
+@pytest.mark.ci
 def test_every_kind_of_bad_label(value: Any, dtype: Any) -> None:
     scores = np.zeros(40)
     labels = labels_with(40, 7, value, dtype)

@@ -288,6 +288,7 @@ def check(call: tuple[Case, list[Any], dict[str, Any]]) -> None:
 
 @given(calls(FEW, FEW_LABELS))
 @settings(max_examples=600)
+@pytest.mark.ci
 def test_random_calls(call: tuple[Case, list[Any], dict[str, Any]]) -> None:
     check(call)
 

@@ -97,6 +97,7 @@ def test_bool_that_holds_other_bits() -> None:
 
 @CLIPPED
 @pytest.mark.parametrize("value", [3.0, -5.0, np.nan, np.inf, -1e-45, np.nextafter(1, 2)])
+@pytest.mark.ci
 def test_logits_given_as_probabilities(case: Case, value: float) -> None:
     p, y = np.full(40, 0.5), np.zeros(40)
     p[33] = value

@@ -51,6 +51,7 @@ def test_counts(
 
 
 @few_cases
+@pytest.mark.ci
 def test_what_is_ignored_is_not_counted(case: Case, backend: str, rng: np.random.Generator) -> None:
     x, y = case.draw(rng, (30, 20), np.float64, np.int64)
     y[rng.random(y.shape) < 0.2] = -1

@@ -124,6 +124,7 @@ def test_gradient_rules(rule: str, labels: str) -> None:
     assert_as_defined(CLIPPED, x, y, {"gradient": rule}, REDUCTIONS)
 
 
+@pytest.mark.ci
 def test_gradient_rules_with_everything_else(backend: str) -> None:
     labels, options = SETS["all"]
     for rule in ("zero", "torch"):
@@ -169,6 +170,7 @@ HOW: dict[str, Callable[[Array], dict[str, Any]]] = {
 @both_families
 @pytest.mark.parametrize("how", [*HOW, "ignore_index"])
 @pytest.mark.parametrize("score", [NAN, INF, -INF, 1e30])
+@pytest.mark.ci
 def test_what_is_ignored_adds_nothing(case: Case, how: str, score: float) -> None:
     x, y = draw(case, np.float32, "hard", (70, 5))
     kept = np.random.default_rng(0).random(x.shape) < 0.7
@@ -196,6 +198,7 @@ def test_every_function_takes_every_option(case: Case) -> None:
 
 @usefixtures
 @both_families
+@pytest.mark.ci
 def test_all_ignored(case: Case) -> None:
     x, y = draw(case, np.float32, "hard")
     y = y.astype(np.float32)
@@ -217,6 +220,7 @@ def test_probabilities_are_those_of_all_elements() -> None:
 
 
 @usefixtures
+@pytest.mark.ci
 def test_labels_that_count_are_looked_at_and_others_are_not() -> None:
     z, y = np.zeros(6, np.float32), np.array([0, 1, 255, 1, 0, 255])
     kept = y < 2
@@ -258,6 +262,7 @@ def test_ignore_index_of_every_label_dtype(dtype: str, backend: str) -> None:
 
 @usefixtures
 @both_families
+@pytest.mark.ci
 def test_columns_keep_their_weight_in_every_layout_and_length(case: Case) -> None:
     """Rows longer than a strip, many rows, Fortran order, strides: all by the definition."""
     for shape in ((3, 20_000), (9000, 7), (300, 100), (40_001,), (1,)):

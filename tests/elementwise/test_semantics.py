@@ -330,6 +330,7 @@ def _assert_no_flag_matters(call: Callable[[], Any]) -> None:
 
 @every_case
 @all_dtypes
+@pytest.mark.ci
 def test_flags_of_numpy_change_nothing(case: Case, dtype: Any, backend: str) -> None:
     for call in _calls_of(case, dtype):
         _assert_no_flag_matters(call)

@@ -116,6 +116,7 @@ def test_fork_while_other_threads_are_in_kernels(python: Python) -> None:
 
 
 @needs_fork
+@pytest.mark.ci
 def test_fork_while_another_thread_compiles(python: Python, tmp_path: Path) -> None:
     script = """
 from fastbce._engine import elementwise  # imports Numba
@@ -151,6 +152,7 @@ def test_a_thousand_forks_while_other_threads_are_in_kernels(python: Python) -> 
     fork_inside_kernels(python, 1000, 1800)
 
 
+@pytest.mark.ci
 def test_pools_of_processes(python: Python) -> None:
     script = """
 if __name__ == "__main__":
@@ -370,6 +372,7 @@ for attempt in range(3):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
 @pytest.mark.parametrize("seconds", [0.05, 0.5, *map(in_ci, [0.2, 0.9])])
+@pytest.mark.ci
 def test_ctrl_c_while_kernels_are_compiled(seconds: float, python: Python, tmp_path: Path) -> None:
     """It waits for the end of an import or a compilation, which would leave Numba broken."""
     script = f"""

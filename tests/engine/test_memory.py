@@ -67,6 +67,7 @@ results = lambda calls: [zlib.crc32(np.ascontiguousarray(call())) for call in ca
 
 @linux
 @pytest.mark.parametrize(("count", "backend"), [(3, "numba"), in_ci(1, "numba"), in_ci(1, "numpy")])
+@pytest.mark.ci
 def test_no_memory_and_then_memory_again(count: int, backend: str, python: Python) -> None:
     """A call that finds no memory says so, and the one after it works, under the limit still."""
     script = f"""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     Python = Callable[..., subprocess.CompletedProcess[str]]
 
 
+@pytest.mark.ci
 def test_joblib(python: Python) -> None:
     pytest.importorskip("joblib", reason="joblib is not installed")
     script = """

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from cases import Array
 
+pytestmark = pytest.mark.ci  # the first test that imports Dask's cluster takes 17 s
 CHUNK = 2_000
 EXACT: dict[str, Any] = {"C": np.inf, "tol": 1e-9}
 
@@ -260,7 +261,6 @@ def test_without_a_cluster(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(plain.result_.params, whole.result_.params)
 
 
-@pytest.mark.ci
 def test_errors() -> None:
     X, y = draw(0, 100)
     dX, dy = da.from_array(X, chunks=(50, 4)), da.from_array(y, chunks=50)

@@ -88,6 +88,7 @@ def _make_a_directory(path: Path) -> None:
     path.mkdir()
 
 
+@pytest.mark.ci
 def test_a_damaged_entry_is_compiled_again(fresh: str, run: Run, tmp_path: Path) -> None:
     assert fresh.split()[1] == "0"
     (entry,) = _entries(tmp_path)

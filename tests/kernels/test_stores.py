@@ -16,6 +16,7 @@ from fastbce._engine import calls
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @pytest.mark.parametrize("offset", [0, 1, 7])
 @pytest.mark.parametrize("n", [1, 15, 17, 511, 513, 16_384, 16_385, 100_003])
+@pytest.mark.ci
 def test_the_same_bits_past_the_caches(dtype: Any, n: int, offset: int) -> None:
     check_past_the_caches(dtype, n, offset)
 

@@ -64,6 +64,7 @@ def test_wald_tests(load: Any, cov_type: str, rng: np.random.Generator) -> None:
     assert ours.wald_test("x2").statistic == pytest.approx(ours.zvalues[2] ** 2, rel=1e-9)
 
 
+@pytest.mark.ci
 def test_wald_tests_do_not_depend_on_units(rng: np.random.Generator) -> None:
     X, y = fair()
     expected = inference(X, y).wald_test(["x1", "x2"]).statistic

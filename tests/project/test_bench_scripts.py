@@ -53,6 +53,7 @@ def test_every_script_is_run_here() -> None:
         assert path.stem == "test_kernels" or f"def test_{path.stem}(" in here
 
 
+@pytest.mark.ci
 def test_linear(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(monkeypatch, capsys, "linear", "--rounds", "1", SHAPES=((300, 5),), PAUSE=0.0)
     assert out.count("| 300 x 5 |") == 8
@@ -127,6 +128,7 @@ def test_limits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 @linux_only
+@pytest.mark.ci
 def test_fits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     needs_flights()
     arguments = ("--data", "flights", "--solver", "fastbce", "--repeats", "1")
