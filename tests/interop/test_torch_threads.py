@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -15,7 +16,7 @@ import fastbce
 from fastbce._engine import calls
 from fastbce._engine.lender import Choice, Lender, lent
 from fastbce._engine.team import team_of
-from fastbce._kernels.compile import point
+from fastbce._kernels.compile import OPTIONS
 from fastbce.interop import torch as interop
 from fastbce.interop.torch import _ways
 
@@ -85,8 +86,9 @@ def test_threads_that_a_job_has_no_use_for_leave_it(
     lender: Lender, pytorch_threads: Callable[[int], None]
 ) -> None:
     """Each thread has scratch space of its own, of which there is enough for those asked for."""
-    numbered = point(lambda thread, first, parts, options: _fill(parts[0], thread))
-    team = team_of(numbered, decorate=point)
+    compiled = numba.njit(**OPTIONS)
+    numbered = compiled(lambda thread, first, parts, options: _fill(parts[0], thread))
+    team = team_of(numbered, decorate=compiled)
     out = np.zeros(4_000_000, np.int64)
     pytorch_threads(16)
     torch.relu(torch.zeros(10**6))
@@ -98,7 +100,7 @@ def test_threads_that_a_job_has_no_use_for_leave_it(
     assert found <= {0, 1}
 
 
-@point
+@numba.njit(**OPTIONS)
 def _fill(part: Any, number: int) -> None:
     part[:] = number
 
