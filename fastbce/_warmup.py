@@ -7,36 +7,36 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import functional
-from ._backends import active_backend
+from ._backends import active_backend, backend
 from ._inputs import check_choice
 from ._operations import OPERATIONS
-from ._threads import get_num_threads
+from ._threads import get_num_threads, set_num_threads
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
 # What `warmup` prepares only when it is named.
 OTHERS = tuple(name for name, operation in OPERATIONS.items() if not operation.common)
-# What most programs call, the steps of the classes among it: prepared before all else, with labels
-# of the scores' dtype.
+# What most programs call, the steps of the classes among it: prepared before all else, means with
+# labels of the scores' dtype.
 FIRST = (
     "sigmoid",
     "sigmoid_backward",
     "bce_loss",
     "bce_gradient",
-    "bce_with_logits_loss",
     "bce_with_logits_loss_gradient",
 )
 # Processes that compile at the same time, of some 300 MB each.
 MOST_PROCESSES = 4
-# Elements of a call that threads share.
-LONG = 1_200_000
-# Seconds that a kernel takes to compile; to load it takes a tenth of that.
-COMPILED = 0.1
+# Bytes of scores, and rows of a matrix, that two threads share at once.
+LONG, LONG_ROWS = 3 << 20, 1 << 17
+# Seconds that no kernel takes to load, and most take to compile.
+COMPILED = 0.4
 # Processes that go on when `warmup` has returned.
 _behind: list[subprocess.Popen[bytes]] = []
 
@@ -83,6 +83,7 @@ def warmup(
     if not wait:
         _behind.append(_helper(more, tasks, linear=linear))
         return
+    backend("elementwise")  # imports Numba, which takes as long as to compile a kernel
     show = sys.stderr.isatty() if verbose is None else verbose
     say, start = (_show if show else _keep_quiet), time.perf_counter()
     first = [task for task in tasks if task.is_first]
@@ -134,8 +135,14 @@ def _prepare(
 
 def _do(task: _Task, say: Callable[[str], None]) -> None:
     say(task.text)
-    for call in task.calls:
-        call()
+    # Among more threads the long calls would be too short to be shared.
+    before = get_num_threads()
+    set_num_threads(min(before, 2))
+    try:
+        for call in task.calls:
+            call()
+    finally:
+        set_num_threads(before)
 
 
 def _most_processes() -> int:
@@ -180,8 +187,8 @@ def _tasks(more: Sequence[str], *, linear: bool) -> list[_Task]:
 
 def _elementwise_tasks(wanted: set[str]) -> Iterator[_Task]:
     for dtype in (np.float32, np.float64):
-        # Threads share long arrays, if there are threads.
-        lengths = (2, LONG) if get_num_threads() > 1 else (2,)
+        # Threads share the long one, if there are threads.
+        lengths = (2, LONG // np.dtype(dtype).itemsize)
         samples = [np.full(n, 0.25, dtype) for n in lengths]
         for name, operation in OPERATIONS.items():
             if name not in wanted:
@@ -194,20 +201,20 @@ def _elementwise_tasks(wanted: set[str]) -> Iterator[_Task]:
                 continue
             # A loss has a kernel of its own for the losses of the elements.
             reductions = ("mean", "none") if operation.returns_loss else ("mean",)
-            for labels in (dtype, np.int64, np.bool_):
+            for labels, reduction in product((dtype, np.int64, np.bool_), reductions):
                 calls = tuple(
                     partial(function, x, np.zeros(x.shape, labels), reduction=reduction)
                     for x in samples
-                    for reduction in reductions
                 )
-                first = name in FIRST and labels is dtype
-                yield _Task(f"{name} {np.dtype(dtype)} {np.dtype(labels)}", calls, first)
+                text = f"{name} {np.dtype(dtype)} {np.dtype(labels)} {reduction}"
+                first = name in FIRST and labels is dtype and reduction == "mean"
+                yield _Task(text, calls, first)
 
 
 def _linear_tasks() -> Iterator[_Task]:
     for dtype in (np.float32, np.float64):
         coef = np.zeros(3, dtype)
-        samples = [np.full((n, 3), 0.25, dtype) for n in (2, LONG // 3)]
+        samples = [np.full((n, 3), 0.25, dtype) for n in (2, LONG_ROWS)]
         for labels in (dtype, np.int64, np.bool_):
             passes = tuple(
                 partial(linear_bce_loss_gradient, X, np.zeros(len(X), labels), coef)
