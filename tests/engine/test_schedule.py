@@ -7,7 +7,7 @@ import math
 import pytest
 
 from fastbce._engine import calls as _calls
-from fastbce._engine.calls import LONG, SOON, grain_of, threads_for
+from fastbce._engine.calls import EACH, LONG, SOON, grain_of, threads_for
 
 LEAST = 1000
 
@@ -17,7 +17,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Return the time that the rule sees, in a list of one; no call came before."""
     now = [0.0]
     monkeypatch.setattr(_calls, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(_calls.pace, "last_call", -math.inf)
+    monkeypatch.setattr(_calls.pace, "last_end", -math.inf)
     return now
 
 
@@ -49,6 +49,10 @@ def test_a_single_call_is_shared_if_it_is_long(
 def test_a_row_is_shared_from_when_it_is_long(clock: list[float]) -> None:
     assert calls(clock, 2 * LEAST, LONG + 2, SOON / 2) == [1] * (LONG - 1) + [2] * 3
     assert calls(clock, 2 * LEAST, 3, 2 * SOON) == [1] * 3  # a pause ends it
+    # From the end of a call, not from its start.
+    assert calls(clock, 17 * LEAST, 3, SOON + 18 * EACH) == [1] * 3
+    assert calls(clock, 17 * LEAST, 3, SOON + 16 * EACH) == [2] * 3
+    clock[0] += 1
     # The last of them counts already.
     assert calls(clock, LONG * LEAST, 3, SOON / 2) == [1, 2, 2]
 
