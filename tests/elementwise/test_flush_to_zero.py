@@ -77,7 +77,7 @@ def draw(dtype, n):
 """
 
 
-@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 3])
 @pytest.mark.ci
 def test_subnormal_results_become_zero(count: int, python: Python) -> None:
     """Nothing else changes but what docs/accuracy.md says.
