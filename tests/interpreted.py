@@ -182,14 +182,14 @@ def check_elements(dtype: Any) -> None:
     tiny = fastbce.focal_loss(saturated, saturated > 0, reduction="none")
     share = np.array([0.75, 0.25, 0.75, 0.25]) * np.exp(-3 * abs(saturated.astype(np.longdouble)))
     near(tiny, share, dtype, 8, "saturated focal loss")
-    p, labels = np.array([0, 0.2, 0.7, 1, np.nan], dtype), np.array([0, 1, 1, 1, 0])
+    p, labels = np.array([0, 0.2, 0.7, 1, np.nan], dtype), np.array([0, 1, 1, 0, 0])
     for reduction in ("none", "mean"):
         metrics = fastbce.bce_loss(p, labels, reduction=reduction, metrics=True)[-1]
-        assert tuple(metrics) == (0.6, 2)
+        assert tuple(metrics) == (0.4, 2)
         ignored = fastbce.bce_loss(p, labels, mask=p > 0.5, reduction=reduction, metrics=True)[-1]
-        assert tuple(ignored) == (1.0, 1)
+        assert tuple(ignored) == (0.5, 1)
         metrics = fastbce.bce_with_logits_loss(p - dtype(0.5), labels, metrics=True)[-1]
-        assert tuple(metrics) == (0.6, 0)
+        assert tuple(metrics) == (0.4, 0)
 
 
 def check_options(dtype: Any) -> None:
