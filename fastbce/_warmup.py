@@ -81,7 +81,8 @@ def warmup(
         check_choice(name, OTHERS, "warmup takes no function")
     tasks = _tasks(more, linear=linear)
     if not wait:
-        _behind.append(_helper(more, tasks, linear=linear))
+        if _can_start_another():
+            _behind.append(_helper(more, tasks, linear=linear))
         return
     backend("elementwise")  # imports Numba, which takes as long as to compile a kernel
     show = sys.stderr.isatty() if verbose is None else verbose
@@ -147,13 +148,18 @@ def _do(task: _Task, say: Callable[[str], None]) -> None:
 
 def _most_processes() -> int:
     """Return how many processes may compile: one where they could not hand anything over."""
-    if active_backend() != "numba":
+    if not _can_start_another():
         return 1
     from ._kernels.compile import on_disk
 
+    return min(get_num_threads(), MOST_PROCESSES) if on_disk() else 1
+
+
+def _can_start_another() -> bool:
+    """Tell whether another process of this interpreter would have kernels to compile."""
     # A program that contains Python is no interpreter to be started.
     is_python = "python" in Path(sys.executable or "").name.lower() and not hasattr(sys, "frozen")
-    return min(get_num_threads(), MOST_PROCESSES) if is_python and on_disk() else 1
+    return is_python and active_backend() == "numba"
 
 
 def _helper(
