@@ -101,6 +101,18 @@ def test_every_loop_was_compiled_for_both_dtypes(kernels: Kernels) -> None:
             assert used or (name, dtype) in ONE_DTYPE, (name, dtype)
 
 
+def test_the_focal_loss_is_among_them(kernels: Kernels) -> None:
+    """Its loops are those of logits with one argument more, the last: not found by their name."""
+    found = {
+        (re.findall(r"float\d\d", signature[0])[0], *(signature[i] != "none" for i in (6, 8, 9)))
+        for signature, _ in kernels["logits_block"]
+        if signature[-1] != "none"
+    }
+    for dtype in ("float32", "float64"):
+        for results in ((True, False, False), (True, True, False), (True, True, True)):
+            assert (dtype, *results) in found, (dtype, results)
+
+
 def test_every_inner_loop_is_packed(kernels: Kernels) -> None:
     for name, signature, assembly in blocks(kernels):
         if name in SCALAR_LOOPS:
