@@ -125,6 +125,7 @@ def test_a_tensor_that_was_kept_from_a_derived_function() -> None:
     for arguments in ((x, other.detach()), (other, x), (other.detach(), x)):
         ours, theirs = (m.binary_cross_entropy_with_logits(*arguments) for m in (interop, F))
         torch.testing.assert_close(ours, theirs)
+        assert ours.requires_grad == theirs.requires_grad
 
 
 @pytest.mark.usefixtures("any_size")
