@@ -208,7 +208,8 @@ def _from(start: int, parameters: tuple[Any, ...]) -> tuple[Any, ...]:
 def _added_up(partials: Array) -> float:
     """Add partial sums one after the other, where sum() may change its order with the version."""
     if len(partials) <= FEW:
-        return reduce(add, partials.tolist())
+        total: float = reduce(add, partials.tolist())
+        return total
     with np.errstate(all="ignore"):
         return float(partials.cumsum()[-1])
 

@@ -71,7 +71,7 @@ def test_half_floats_have_the_bits_of_our_functions(
     for reduction in ("mean", "sum", "none"):
         for y, weight in ((soft, None), (soft, weights(7001, dtype)), (soft > 0.5, None)):
             leaf = x.clone().requires_grad_()
-            options = {"reduction": reduction}
+            options: dict[str, Any] = {"reduction": reduction}
             loss = interop.binary_cross_entropy_with_logits(leaf, y, weight, **options)
             slope = torch.autograd.grad(loss, leaf, torch.ones_like(loss))[0]
             if weight is not None:
