@@ -23,6 +23,7 @@ from .arguments import (
     rounds,
     with_kind_of_robust,
 )
+from .notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -335,5 +336,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     else:
         return status
-    print(f"fastbce {command.name}: {message}", file=sys.stderr)
+    note(f"fastbce {command.name}: {message}")
     return EXIT_BAD_INPUT
