@@ -23,6 +23,7 @@ from .notes import note
 
 LEGEND = (
     "Errors of fastbce are in ULP, against the formula in a wider dtype; at most the stated ones.\n"
+    "Those of sigmoid_clipped_bce are against sigmoid, loss and gradients, one after the other.\n"
     "Columns of libraries: largest difference from fastbce in ULP, float32 / float64. A large one\n"
     "beside a small error is the library's own, such as of sigmoid(z) - 1 where the sigmoid is 1."
 )
