@@ -83,6 +83,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to write the PNG of the fitted curve (default: the current directory)",
     )
+    _json_argument(parser)
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
@@ -92,9 +93,12 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     from fastbce._writing import check_writable
 
     check_writable("--plot-dir", arguments.plot_dir / "plot.png")
+    if arguments.json is not None:
+        check_writable("--json", arguments.json)
     from fastbce.demo import run_demo
 
-    return EXIT_OK if run_demo(arguments.plot_dir) else EXIT_FAILED
+    agreed = run_demo(arguments.plot_dir, json_file=arguments.json)
+    return EXIT_OK if agreed else EXIT_FAILED
 
 
 def _json_argument(parser: argparse.ArgumentParser) -> None:
