@@ -35,6 +35,7 @@ import numpy as np
 
 import fastbce
 from fastbce._machine import machine_line
+from fastbce._operations import OPERATIONS as TABLE
 from fastbce.bench.operations import OPERATIONS, STEPS, Data, check
 from fastbce.bench.timing import interleave
 
@@ -100,6 +101,9 @@ def call_row(n: int, dtype: str, rounds: int) -> dict[str, float]:
             fastbce.bce_loss, data.p, data.y, label_smoothing=0.1
         ),
         "`bce_loss_gradient`": partial(fastbce.bce_loss_gradient, data.p, data.y),
+        "`bce_loss_gradient`, `out=`": partial(
+            fastbce.bce_loss_gradient, data.p, data.y, out=data.out
+        ),
         "`bce_with_logits_loss_gradient`": partial(
             fastbce.bce_with_logits_loss_gradient, data.z, data.y
         ),
@@ -109,14 +113,14 @@ def call_row(n: int, dtype: str, rounds: int) -> dict[str, float]:
 
 
 def fresh_row(n: int, dtype: str, rounds: int) -> dict[str, dict[str, float]]:
-    """Return the seconds of each operation with fresh results and with given ones."""
+    """Return the seconds of each common operation with fresh results and with given ones."""
     data = Data.make(n, np.dtype(dtype))
     return {
         operation.name: medians(
             {"fresh": operation.ours(data, False), "out=": operation.ours(data, True)}, rounds
         )
         for operation in OPERATIONS
-        if True in operation.policies
+        if True in operation.policies and TABLE[operation.name].common
     }
 
 
