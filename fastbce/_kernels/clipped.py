@@ -290,12 +290,14 @@ def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     fence(spaces)
 
 
-def _lanes_strip(p, y, w, mask, pos, rules, results, bounds, scale, smooth, floor, place, lanes):
+def _lanes_strip(p, labels, smooth, options, results, place, lanes):
     """Write the arrays of a strip, and add its losses up in the lanes.
 
     A product of probabilities needs one logarithm for 32 of them; soft labels and a tiny eps need
     one each. Whether labels are soft comes out of the product pass itself.
     """
+    y, _, mask, _ = labels
+    rules, bounds, scale = options
     prob, grad = results
     thread, spaces, _ = place
     running, linear, products = lanes
@@ -337,8 +339,10 @@ def _lanes_strip(p, y, w, mask, pos, rules, results, bounds, scale, smooth, floo
         softplus_lanes_block(linear, products, running)
 
 
-def _losses_strip(p, y, w, mask, pos, rules, results, bounds, scale, smooth, floor, place, lanes):
+def _losses_strip(p, labels, smooth, options, results, place, lanes):
     """Do the same for losses that are weighted or limited, which are added up one by one."""
+    y, w, mask, pos = labels
+    rules, bounds, scale = options
     prob, grad = results
     thread, spaces, first = place
     running, values, _ = lanes
@@ -359,29 +363,23 @@ def _losses_strip(p, y, w, mask, pos, rules, results, bounds, scale, smooth, flo
 
 
 def _strip(
-    p: Any,
-    y: Any,
-    w: Any,
-    mask: Any,
-    pos: Any,
-    rules: Any,
-    results: Any,
-    bounds: Any,
-    scale: Any,
-    smooth: Any,
-    floor: Any,
-    place: Any,
-    lanes: Any,
+    p: Any, labels: Any, smooth: Any, options: Any, results: Any, place: Any, lanes: Any
 ) -> None:
     """Write the arrays of a strip, and add its losses up in the lanes, in one way or the other."""
-    chosen = _lanes_strip if w is pos is floor is None else _losses_strip
-    chosen(p, y, w, mask, pos, rules, results, bounds, scale, smooth, floor, place, lanes)
+    chosen = _way_of(labels, options[0], None)
+    chosen(p, labels, smooth, options, results, place, lanes)
+
+
+def _way_of(labels: Any, rules: Any, nothing: Any) -> Any:
+    """Return the way for losses that are neither weighted nor limited, or for others."""
+    _, w, _, pos = labels
+    return _lanes_strip if w is pos is rules[3] is nothing else _losses_strip
 
 
 # By the types: a branch for what is absent would be compiled where it is not.
 @overload(_strip, jit_options=INNER)
-def _strip_overload(p, y, w, mask, pos, rules, results, bounds, scale, smooth, floor, place, lanes):
-    return _lanes_strip if w is pos is floor is types.none else _losses_strip
+def _strip_overload(p, labels, smooth, options, results, place, lanes):
+    return _way_of(labels, options[0], types.none)
 
 
 @kernel
@@ -399,11 +397,11 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float
         check_unit(given[0], *given, rules[0], bad_labels)
         check_unit(scores, *given, rules[0], bad_scores)
         count(scores, *given, rules[0], bounds, rules[4], rules[5], thread)
-        where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
+        place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         results = (cut(prob, s, e), cut(grad, s, e))
-        rest = (results, bounds, scale, rules[1], rules[3])
-        _strip(scores, *given, pos, rules[:5], *rest, *where)
-        found = tree_sum(where[1][0])
+        parameters = (rules[:5], bounds, scale)
+        _strip(scores, (*given, pos), rules[1], parameters, results, place, mine)
+        found = tree_sum(mine[0])
         partials[(first + s) // span] += found
         total += found
     fence(spaces)
