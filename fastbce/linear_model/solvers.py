@@ -270,8 +270,8 @@ def _from_a_part(objective: Objective, theta: Array) -> tuple[_Curvature | None,
     # A penalty as of one row: a rare column may separate the part, not the rest, and its
     # coefficient would grow with each step.
     pull = np.zeros(theta.size)
-    reach = np.nan_to_num(sub.coordinates.reach, posinf=1.0)
-    pull[sub.coordinates.intercept :] = np.maximum(reach, 1.0) ** 2 * part.total / part.n
+    reach = np.clip(np.nan_to_num(sub.coordinates.reach), 1.0, 1e8)  # a wild value ends nothing
+    pull[sub.coordinates.intercept :] = reach**2 * part.total / part.n
     diagonal = sub.precision.ndim == 1
     pulled = replace(sub, precision=sub.precision + (pull if diagonal else np.diag(pull)))
     # A decrement of 1e-4 tol^2 is enough.
