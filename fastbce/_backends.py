@@ -131,13 +131,15 @@ def backend(part: str) -> ModuleType:
     """Return the module that computes "elementwise" operations or the "linear" pass."""
     if active_backend() == "numpy":
         return _REFERENCE[part]
-    if part not in _loaded:
-        try:
-            with held_back():
-                _loaded[part] = _load(part)
-        except BROKEN as error:
-            _fall_back_to_numpy(error)
-            return _REFERENCE[part]
+    found = _loaded.get(part)
+    if found is not None:
+        return found
+    try:
+        with held_back():
+            _loaded[part] = _load(part)
+    except BROKEN as error:
+        _fall_back_to_numpy(error)
+        return _REFERENCE[part]
     return _loaded[part]
 
 
