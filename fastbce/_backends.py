@@ -20,6 +20,7 @@ from ._inputs import check_choice
 from ._interrupts import held_back
 from ._reference import elementwise as reference_elementwise
 from ._reference import linear as reference_linear
+from ._settings import settings
 
 # The estimator imports these from here.
 from ._threads import get_num_threads as get_num_threads  # noqa: PLC0414
@@ -30,7 +31,6 @@ BACKENDS = ("numba", "numpy")
 BROKEN = (ImportError, OSError)
 
 _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", default=None)
-_default_backend: str | None = None
 _REFERENCE: dict[str, ModuleType] = {
     "elementwise": reference_elementwise,
     "linear": reference_linear,
@@ -79,10 +79,9 @@ def set_backend(name: str) -> None:
     >>> fastbce.set_backend("numpy")  # the same results, without compiled kernels
     >>> fastbce.set_backend("numba")
     """
-    global _default_backend
     checked = _check_backend(name, "set_backend")
     _require(checked)
-    _default_backend = checked
+    settings.backend = checked
 
 
 @contextmanager
@@ -119,27 +118,28 @@ def use_backend(name: str) -> Iterator[None]:
 
 def active_backend() -> str:
     """Return the backend that the next call will use."""
-    return _backend_override.get() or _default_backend or _initial_backend()
+    return _backend_override.get() or settings.backend or _initial_backend()
 
 
 def _initial_backend() -> str:
-    global _default_backend
     value = os.environ.get("FASTBCE_BACKEND")
-    _default_backend = _check_backend(value, "FASTBCE_BACKEND") if value else "numba"
-    return _default_backend
+    settings.backend = _check_backend(value, "FASTBCE_BACKEND") if value else "numba"
+    return settings.backend
 
 
 def backend(part: str) -> ModuleType:
     """Return the module that computes "elementwise" operations or the "linear" pass."""
     if active_backend() == "numpy":
         return _REFERENCE[part]
-    if part not in _loaded:
-        try:
-            with held_back():
-                _loaded[part] = _load(part)
-        except BROKEN as error:
-            _fall_back_to_numpy(error)
-            return _REFERENCE[part]
+    found = _loaded.get(part)
+    if found is not None:
+        return found
+    try:
+        with held_back():
+            _loaded[part] = _load(part)
+    except BROKEN as error:
+        _fall_back_to_numpy(error)
+        return _REFERENCE[part]
     return _loaded[part]
 
 
@@ -156,8 +156,7 @@ def _load(part: str) -> ModuleType:
 
 def _fall_back_to_numpy(reason: Exception) -> None:
     """Serve every later call with NumPy, and say so once."""
-    global _default_backend
-    _default_backend = "numpy"
+    settings.backend = "numpy"
     warnings.warn(
         f"Numba cannot be imported ({reason}); fastbce uses its NumPy backend: "
         "same results, several times slower",

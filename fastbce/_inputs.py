@@ -47,10 +47,10 @@ def are_plain(scores: Any, labels: Any) -> bool:
         and type(labels) is np.ndarray
         and scores.dtype in _PLAIN_SCORES
         and labels.dtype in _PLAIN_LABELS
-        and scores.shape == labels.shape
+        and (shape := scores.shape) == labels.shape
+        and shape != ()
         and scores.flags.carray
         and labels.flags.carray
-        and scores.ndim > 0
     )
 
 

@@ -62,8 +62,14 @@ class Given(NamedTuple):
 NOTHING_GIVEN = Given()
 
 
+# What the options are that `are_default` looks at, where nobody can give them.
+DEFAULTS: tuple[Any, ...] = (None, None, None, 0.0, None, "reference", False)
+
+
 def are_default(options: tuple[Any, ...]) -> bool:
     """Tell whether none of the options is given: in a fraction of the time that checks take."""
+    if options is DEFAULTS:
+        return True
     mask, ignore_index, pos_weight, label_smoothing, divisor, gradient, metrics = options
     return (
         mask is None

@@ -78,10 +78,9 @@ def is_plain_out(
     flags = out.flags
     if not flags.carray:
         return False
-    owned = flags.owndata
     for other in apart:
         # Two arrays that own their memory are apart: known in 50 ns, where NumPy takes 160.
-        if not (owned and other.flags.owndata and other is not out) and np.may_share_memory(
+        if not (flags.owndata and other.flags.owndata and other is not out) and np.may_share_memory(
             out, other
         ):
             return False

@@ -7,12 +7,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from pathlib import Path
 
 from ._inputs import describe
+from ._limits import usable_cpus
+from ._settings import settings
 
 _one_thread: ContextVar[bool] = ContextVar("fastbce_one_thread", default=False)
-_num_threads: int | None = None
 
 
 def set_num_threads(n: int) -> None:
@@ -41,7 +41,6 @@ def set_num_threads(n: int) -> None:
     1
     >>> fastbce.set_num_threads(usual)
     """
-    global _num_threads
     try:
         count = operator.index(n)
     except TypeError:
@@ -50,7 +49,7 @@ def set_num_threads(n: int) -> None:
         raise TypeError(f"set_num_threads: n must be one integer, got {describe(n)}")
     if count < 1:
         raise ValueError(f"set_num_threads: n must be at least 1, got {count}")
-    _num_threads = count
+    settings.num_threads = count
 
 
 @contextmanager
@@ -82,12 +81,11 @@ def get_num_threads() -> int:
     >>> fastbce.get_num_threads() >= 1
     True
     """
-    global _num_threads
     if _one_thread.get():
         return 1
-    if _num_threads is None:
-        _num_threads = _threads_from_environment() or usable_cpus()
-    return _num_threads
+    if settings.num_threads is None:
+        settings.num_threads = _threads_from_environment() or usable_cpus()
+    return settings.num_threads
 
 
 def _threads_from_environment() -> int | None:
@@ -114,31 +112,3 @@ def _threads_of_openmp(value: str) -> int | None:
     except ValueError:
         return None
     return count if count >= 1 else None
-
-
-def usable_cpus() -> int:
-    """Return the processors this process may use: affinity mask, then cgroup quota."""
-    if hasattr(os, "sched_getaffinity"):
-        count = len(os.sched_getaffinity(0))
-    else:
-        count = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(count, quota) if quota else count)
-
-
-def _cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> int | None:
-    """Whole processors the container's quota allows, or None without a quota."""
-    for quota_file, period_file in (
-        ("cpu.max", None),
-        ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"),
-    ):
-        try:
-            fields = (root / quota_file).read_text().split()
-            if period_file:
-                fields += (root / period_file).read_text().split()
-            quota, period = int(fields[0]), int(fields[1])
-        except (OSError, ValueError, IndexError):
-            continue
-        if quota > 0 and period > 0:
-            return max(1, -(-quota // period))
-    return None

@@ -17,6 +17,7 @@ from . import functional
 from ._backends import active_backend, backend
 from ._inputs import check_choice
 from ._operations import OPERATIONS
+from ._progress import is_terminal, show
 from ._threads import get_num_threads, set_num_threads
 from .linear import linear_bce_hessian, linear_bce_loss_gradient
 
@@ -85,8 +86,8 @@ def warmup(
             _behind.append(_helper(more, tasks, linear=linear))
         return
     backend("elementwise")  # imports Numba, which takes as long as to compile a kernel
-    show = sys.stderr.isatty() if verbose is None else verbose
-    say, start = (_show if show else _keep_quiet), time.perf_counter()
+    is_shown = is_terminal() if verbose is None else verbose
+    say, start = (_say if is_shown else _keep_quiet), time.perf_counter()
     first = [task for task in tasks if task.is_first]
     for phase in (first, [task for task in tasks if not task.is_first]):
         _prepare(phase, partial(_helper, more, linear=linear), say)
@@ -94,8 +95,8 @@ def warmup(
         say(f"{which} ready after {time.perf_counter() - start:.1f} s", end="\n")
 
 
-def _show(text: str, end: str = "") -> None:
-    print(f"\r{f'fastbce: {text}':<79}", end=end, file=sys.stderr, flush=True)
+def _say(text: str, end: str = "") -> None:
+    show(f"fastbce: {text}", end)
 
 
 def _keep_quiet(text: str, end: str = "") -> None:

@@ -12,8 +12,18 @@ import fastbce
 from fastbce._kernels.compile import _KernelCache, made
 from fastbce._operations import OPERATIONS
 
-# What comes from the cache has no assembly: compile, and leave it there for other processes.
-_KernelCache.load_overload = lambda self, signature, target: None
+# A run comes from the cache without its blocks: compile it, and leave it there for others.
+load = _KernelCache.load_overload
+_KernelCache.load_overload = lambda self, signature, target: (
+    load(self, signature, target) if self._py_func.__name__.endswith("_block") else None
+)
+
+def assembly_of(overload):
+    library = overload.library
+    # What comes from the cache is machine code, and the optimised bitcode that it was made of.
+    module = library._shared_module if library._disable_inspection else library._final_module
+    return str(library._codegen._tm.emit_assembly(module))
+
 rows = {}
 for row in OPERATIONS.values():
     rows.setdefault(row.family, []).append(row)
@@ -65,8 +75,8 @@ fastbce.sigmoid_backward(half, half)
 fastbce.bce_gradient(half, half)
 kernels = {
     dispatcher.__name__: [
-        [[str(argument) for argument in signature], assembly]
-        for signature, assembly in dispatcher.inspect_asm().items()
+        [[str(argument) for argument in signature], assembly_of(overload)]
+        for signature, overload in dispatcher.overloads.items()
     ]
     for dispatcher in made
     if dispatcher.__name__.endswith(("_block", "_run"))

@@ -14,7 +14,7 @@ from cases import BACKENDS
 from hypothesis import HealthCheck, settings
 
 import fastbce
-from fastbce import _backends, _threads
+from fastbce import _settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -76,8 +76,8 @@ def threads() -> Iterator[Callable[[int], None]]:
 @pytest.fixture
 def fresh_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Forget the process's backend and thread count, and what the environment says of them."""
-    monkeypatch.setattr(_backends, "_default_backend", None)
-    monkeypatch.setattr(_threads, "_num_threads", None)
+    for name in _settings.Settings.__slots__:
+        monkeypatch.setattr(_settings.settings, name, None)
     monkeypatch.delenv("FASTBCE_BACKEND", raising=False)
     for library in ("FASTBCE", "NUMBA", "OMP"):
         monkeypatch.delenv(f"{library}_NUM_THREADS", raising=False)

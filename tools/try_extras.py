@@ -138,6 +138,10 @@ print(model.result_.summary())
     "test": (["pytest", "-n", "2", "tests/elementwise/test_semantics.py", "tests/project"],),
 }
 IN_SOURCES = ("docs", "test")
+FROM_THE_WHEEL = """
+import sys, fastbce
+assert fastbce.__file__.startswith(sys.prefix), fastbce.__file__
+"""
 
 
 def distribution(pattern: str) -> Path:
@@ -154,6 +158,8 @@ def try_extra(extra: str, pins: list[str], directory: Path) -> None:
     scripts = environment / ("Scripts" if sys.platform == "win32" else "bin")
     # Neither the checkout nor the caller's environment is to be seen.
     known = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    # The folder of the sources is not to be imported in place of the wheel.
+    known["PYTHONSAFEPATH"] = "1"
     known["PATH"] = os.pathsep.join([str(scripts), known.get("PATH", os.defpath)])
 
     def run(*command: str, where: Path = directory) -> None:
@@ -174,8 +180,7 @@ def try_extra(extra: str, pins: list[str], directory: Path) -> None:
         with tarfile.open(distribution("*.tar.gz")) as archive:
             archive.extractall(directory, filter="data")
         (where,) = directory.glob("fastbce-*")
-        # A folder of this name would be imported in place of the wheel.
-        (where / "fastbce").rename(where / "not-imported")
+        run(python, "-c", FROM_THE_WHEEL, where=where)
     (where / "plots").mkdir()
     for command in TRIES[extra]:
         if isinstance(command, str):

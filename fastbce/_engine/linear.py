@@ -147,7 +147,7 @@ def _rows_of_a_block(columns: int, itemsize: int, by_column: bool | None, gram: 
 
 
 def _assembled(found: Array, columns: int) -> Array:
-    """Return the Gram matrix of the rows after a 1, from what :func:`linear_pass` added up."""
+    """Return the Gram matrix of the rows after a 1, from what :func:`linear_run` added up."""
     matrix = np.empty((columns + 1, columns + 1))
     matrix[0, 0] = found[0, 0]
     matrix[0, 1:] = found[1, :columns]

@@ -13,19 +13,18 @@ from __future__ import annotations
 import math
 import os
 import weakref
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fastbce._limits import usable_memory
+from fastbce._settings import settings
 from fastbce._typing import Array
 
 # Bytes from which on a result lies in a block, which costs it 1.5 us more than np.empty.
 LEAST = 1 << 18
 # At most so many blocks are kept, and no more than this part of the memory.
 BLOCKS, SHARE = 16, 16
-# The memory where the system does not say how much it has.
-UNKNOWN = 1 << 32
 # Blocks begin with a page. Loads from an address that was just written, in the lower 12 bits alone,
 # wait: float64 sigmoids took 20 % longer where results began 48 bytes further in a page than the
 # input, as NumPy's large arrays do behind 16 bytes of the allocator's.
@@ -64,8 +63,6 @@ class _Block:
 
 # In the order in which they were lent. Changed by single calls of its methods alone.
 _blocks: list[_Block] = []
-# How many bytes all blocks may have: 0 if switched off, None before the first large result.
-_most: int | None = None
 
 if hasattr(os, "register_at_fork"):
     # A child that wrote to its parent's pages would copy them first.
@@ -74,16 +71,16 @@ if hasattr(os, "register_at_fork"):
 
 def empty(shape: tuple[int, ...], dtype: np.dtype[Any], order: Any = "C") -> Array:
     """Return an array as ``np.empty`` does, a large one in a block."""
-    global _most
     size = math.prod(shape) * dtype.itemsize
     if size < LEAST:
         return np.empty(shape, dtype, order)
-    if _most is None:
-        _most = _may_keep()
+    most = settings.most_kept
+    if most is None:
+        most = settings.most_kept = _may_keep()
     # Sizes that are alike share blocks: in steps of an eighth of a power of two.
     step = 1 << (size.bit_length() - 4)
     size = -(-size // step) * step
-    if size > _most:
+    if size > most:
         return np.empty(shape, dtype, order)
     block = _free_block(size)
     if block is None:
@@ -95,8 +92,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any], order: Any = "C") -> Arr
     loan = block.memory.view(_Loan)
     block.loan = weakref.ref(loan)
     _blocks.append(block)
-    if len(_blocks) > BLOCKS or sum([b.size for b in _blocks]) > _most:
-        _forget(_most)
+    if len(_blocks) > BLOCKS or sum([b.size for b in _blocks]) > most:
+        _forget(most)
     return np.ndarray(shape, dtype, loan, 0, None, order)
 
 
@@ -125,28 +122,7 @@ def _may_keep() -> int:
     value = os.environ.get("FASTBCE_POOL") or "1"
     if value not in ("0", "1"):
         raise ValueError(f"FASTBCE_POOL must be 0 or 1, got {value!r}")
-    return _usable_memory() // SHARE if value == "1" else 0
-
-
-def _usable_memory(root: Path = Path("/sys/fs/cgroup")) -> int:
-    """Return the bytes that this process may use: the machine's, its container's, its limit."""
-    try:
-        found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
-    except (AttributeError, ValueError, OSError):  # not POSIX
-        found = [UNKNOWN]
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            found.append(int((root / name).read_text()))
-        except (OSError, ValueError):  # "max"
-            continue
-    try:
-        import resource
-
-        found.append(resource.getrlimit(resource.RLIMIT_AS)[0])
-    except (ImportError, AttributeError):
-        pass
-    # What is not limited says -1 or a very large number.
-    return min(size for size in found if size > 0)
+    return usable_memory() // SHARE if value == "1" else 0
 
 
 def release_memory() -> int:

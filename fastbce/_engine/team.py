@@ -45,8 +45,9 @@ PATIENCE = 4000
 
 COMPILED = not config.DISABLE_JIT
 
+_X86 = platform.machine() in ("x86_64", "AMD64")
 # The instruction that tells a core it is waiting: less heat, and its twin thread goes first.
-_PAUSE = "llvm.x86.sse2.pause" if platform.machine() in ("x86_64", "AMD64") else None
+_PAUSE = "llvm.x86.sse2.pause" if _X86 else None
 
 _WORD = ir.IntType(64)
 
@@ -140,7 +141,31 @@ def _entry_function(builder):
 
 # Words of a job, before its arguments.
 _FUNCTION, _TAKEN, _FROM_END, _ENTERED, _FINISHED, _NUMBER, _THREADS = range(7)
-_TOTAL, _GRAIN, _ARGUMENTS = range(7, 10)
+_TOTAL, _GRAIN, _CONTROL, _ARGUMENTS = range(7, 11)
+
+
+def _control(builder):
+    """Emit a read of how this thread rounds, and whether subnormal numbers count as 0."""
+    if not _X86:
+        return _WORD(0)
+    place = cgutils.alloca_once(builder, ir.IntType(32))
+    _call_with(builder, "llvm.x86.sse.stmxcsr", place)
+    return builder.zext(builder.load(place), _WORD)
+
+
+def _set_control(builder, value):
+    """Emit the opposite: a thread has the setting of its maker, another one than the caller's."""
+    if _X86:
+        place = cgutils.alloca_once(builder, ir.IntType(32))
+        builder.store(builder.trunc(value, ir.IntType(32)), place)
+        _call_with(builder, "llvm.x86.sse.ldmxcsr", place)
+
+
+def _call_with(builder, intrinsic, place):
+    address = cgutils.voidptr_t
+    kind = ir.FunctionType(ir.VoidType(), [address])
+    function = builder.module.declare_intrinsic(intrinsic, (), kind)
+    builder.call(function, [builder.bitcast(place, address)])
 
 
 @njit(nogil=True)
@@ -237,7 +262,7 @@ def _sharing(run: Callable[..., None]) -> Callable[..., None]:
             function = _job_function(context, builder, run_type, run_signature, job_type)
             job = cgutils.alloca_once(builder, job_type)
             address = builder.ptrtoint(function, _WORD)
-            words = (address, *[_WORD(0)] * (_TOTAL - 1), values[2], values[3])
+            words = (address, *[_WORD(0)] * (_TOTAL - 1), values[2], values[3], _control(builder))
             for place, value in enumerate((*words, *arguments)):
                 builder.store(value, cgutils.gep_inbounds(builder, job, 0, place))
             context.compile_internal(
@@ -272,6 +297,8 @@ def _job_function(context, builder, run, signature, job_type):
     total, step = b.load(word(_TOTAL)), b.load(word(_GRAIN))
     parts = b.sdiv(b.add(total, b.sub(step, _WORD(1))), step)
     arguments = [b.load(word(i)) for i in range(_ARGUMENTS, len(job_type.elements))]
+    usual = _control(b)
+    _set_control(b, b.load(word(_CONTROL)))
     is_caller = b.icmp_signed("==", worker, _WORD(0))
     front = cgutils.alloca_once_value(b, _WORD(0))
     entered = b.atomic_rmw("add", word(_ENTERED), worker, "monotonic")
@@ -307,6 +334,7 @@ def _job_function(context, builder, run, signature, job_type):
     context.call_conv.call_function(b, callee, signature.return_type, signature.args, values)
     b.branch(take)
     b.position_at_end(done)
+    _set_control(b, usual)
     b.atomic_rmw("add", word(_FINISHED), _WORD(1), "release")
     b.ret_void()
     return function

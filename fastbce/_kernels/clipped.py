@@ -9,9 +9,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
+from .compile import INNER, kernel, point
 from .compile import inner as block
-from .compile import kernel, point
 from .exp_log import fma, like, log_point
 from .labels import (
     both_sides_point,
@@ -29,6 +31,7 @@ from .reductions import (
     STRIP,
     TERMS,
     add_block,
+    clear,
     lanes_of,
     log_products_block,
     row_means_block,
@@ -280,31 +283,21 @@ def clipped_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         column = column_of(pos, first + s)
         given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:5])
         wanted = (values, shares, slopes)
-        clipped_losses(p[s:e], y[s:e], *given, *wanted, bounds, scale, rules[1])
+        clipped_losses(cut(p, s, e), cut(y, s, e), *given, *wanted, bounds, scale, rules[1])
         flush(loss, spaces, thread, 0, s, e, 0, p.size)
         flush(grad, spaces, thread, 1, s, e, 0, p.size)
         flush(prob, spaces, thread, 2, s, e, 0, p.size)
     fence(spaces)
 
 
-@block
-def clipped_lanes_strip(
-    p: Any,
-    y: Any,
-    mask: Any,
-    rules: Any,
-    results: Any,
-    bounds: Any,
-    scale: Any,
-    smooth: Any,
-    place: Any,
-    lanes: Any,
-) -> None:
+def _lanes_strip(p, labels, smooth, options, results, place, lanes):
     """Write the arrays of a strip, and add its losses up in the lanes.
 
     A product of probabilities needs one logarithm for 32 of them; soft labels and a tiny eps need
     one each. Whether labels are soft comes out of the product pass itself.
     """
+    y, _, mask, _ = labels
+    rules, bounds, scale = options
     prob, grad = results
     thread, spaces, _ = place
     running, linear, products = lanes
@@ -313,77 +306,80 @@ def clipped_lanes_strip(
     if smooth is None:
         # Most soft strips show it at once. In place nothing can be done over: look at all.
         sure = n if grad is True or prob is True else min(PEEK, n)
-        soft = bounds[0] < PRODUCT_EPS or not is_hard_block(y[:sure], cut(mask, 0, sure), rules[0])
+        hard = is_hard_block(cut(y, 0, sure), cut(mask, 0, sure), rules[0])
+        soft = bounds[0] < PRODUCT_EPS or not hard
         if not soft:
-            running[:] = 1.0
+            for i in range(running.size):
+                running[i] = 1.0
             found = 0
             for s in range(0, n, step):
                 e = min(s + step, n)
                 a = s % LANES
-                b = a + e - s
                 g = stage(grad, spaces, thread, 0, s, e)
                 shares = stage(prob, spaces, thread, 1, s, e)
-                given = (cut(mask, s, e), rules, bounds, scale)
-                found |= clipped_product_block(p[s:e], y[s:e], *given, running[a:b], shares, g)
+                given = (cut(p, s, e), cut(y, s, e), cut(mask, s, e), rules, bounds, scale)
+                found |= clipped_product_block(*given, cut(running, a, a + e - s), shares, g)
                 flush(grad, spaces, thread, 0, s, e, 0, n)
                 flush(prob, spaces, thread, 1, s, e, 0, n)
             log_products_block(running)
             soft = found != 0
     if soft:
-        linear[:] = 0
-        products[:] = 0
+        clear(linear)
+        clear(products)
         for s in range(0, n, step):
             e = min(s + step, n)
             a = s % LANES
             b = a + e - s
             g = stage(grad, spaces, thread, 0, s, e)
             shares = stage(prob, spaces, thread, 1, s, e)
-            given = (cut(mask, s, e), rules, bounds, scale)
-            clipped_soft_block(p[s:e], y[s:e], *given, linear[a:b], products[a:b], shares, g)
+            given = (cut(p, s, e), cut(y, s, e), cut(mask, s, e), rules, bounds, scale)
+            clipped_soft_block(*given, cut(linear, a, b), cut(products, a, b), shares, g)
             flush(grad, spaces, thread, 0, s, e, 0, n)
             flush(prob, spaces, thread, 1, s, e, 0, n)
         softplus_lanes_block(linear, products, running)
 
 
-@block
-def clipped_strip(
-    p: Any,
-    y: Any,
-    w: Any,
-    mask: Any,
-    pos: Any,
-    rules: Any,
-    results: Any,
-    bounds: Any,
-    scale: Any,
-    smooth: Any,
-    floor: Any,
-    place: Any,
-    lanes: Any,
-) -> None:
-    """Write the arrays of a strip, and add its losses up in the lanes.
+def _losses_strip(p, labels, smooth, options, results, place, lanes):
+    """Do the same for losses that are weighted or limited, which are added up one by one."""
+    y, w, mask, pos = labels
+    rules, bounds, scale = options
+    prob, grad = results
+    thread, spaces, first = place
+    running, values, _ = lanes
+    n, step = p.size, step_of(spaces, LANES)
+    clear(running)
+    for s in range(0, n, step):
+        e = min(s + step, n)
+        a = s % LANES
+        losses, g = cut(values, 0, e - s), stage(grad, spaces, thread, 0, s, e)
+        shares = stage(prob, spaces, thread, 1, s, e)
+        column = column_of(pos, first + s)
+        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
+        wanted = (losses, shares, g, bounds, scale, smooth)
+        clipped_losses(cut(p, s, e), cut(y, s, e), *given, *wanted)
+        add_block(losses, cut(running, a, a + e - s))
+        flush(grad, spaces, thread, 0, s, e, 0, n)
+        flush(prob, spaces, thread, 1, s, e, 0, n)
 
-    Losses that are weighted or limited are added up one by one.
-    """
-    if w is None and pos is None and floor is None:
-        clipped_lanes_strip(p, y, mask, rules, results, bounds, scale, smooth, place, lanes)
-    else:
-        prob, grad = results
-        thread, spaces, first = place
-        running, linear, _ = lanes
-        n, step = p.size, step_of(spaces, LANES)
-        running[:] = 0.0
-        for s in range(0, n, step):
-            e = min(s + step, n)
-            a = s % LANES
-            values, g = linear[: e - s], stage(grad, spaces, thread, 0, s, e)
-            shares = stage(prob, spaces, thread, 1, s, e)
-            column = column_of(pos, first + s)
-            given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
-            clipped_losses(p[s:e], y[s:e], *given, values, shares, g, bounds, scale, smooth)
-            add_block(values, running[a : a + e - s])
-            flush(grad, spaces, thread, 0, s, e, 0, n)
-            flush(prob, spaces, thread, 1, s, e, 0, n)
+
+def _strip(
+    p: Any, labels: Any, smooth: Any, options: Any, results: Any, place: Any, lanes: Any
+) -> None:
+    """Write the arrays of a strip, and add its losses up in the lanes, in one way or the other."""
+    chosen = _way_of(labels, options[0], None)
+    chosen(p, labels, smooth, options, results, place, lanes)
+
+
+def _way_of(labels: Any, rules: Any, nothing: Any) -> Any:
+    """Return the way for losses that are neither weighted nor limited, or for others."""
+    _, w, _, pos = labels
+    return _lanes_strip if w is pos is rules[3] is nothing else _losses_strip
+
+
+# By the types: a branch for what is absent would be compiled where it is not.
+@overload(_strip, jit_options=INNER)
+def _strip_overload(p, labels, smooth, options, results, place, lanes):
+    return _way_of(labels, options[0], types.none)
 
 
 @kernel
@@ -397,15 +393,15 @@ def clipped_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float
     total = 0.0
     for s in range(0, p.size, STRIP):
         e = min(s + STRIP, p.size)
-        given = (y[s:e], cut(w, s, e), cut(mask, s, e))
-        check_unit(y[s:e], *given, rules[0], bad_labels)
-        check_unit(p[s:e], *given, rules[0], bad_scores)
-        count(p[s:e], *given, rules[0], bounds, rules[4], rules[5], thread)
-        where = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
+        scores, given = cut(p, s, e), (cut(y, s, e), cut(w, s, e), cut(mask, s, e))
+        check_unit(given[0], *given, rules[0], bad_labels)
+        check_unit(scores, *given, rules[0], bad_scores)
+        count(scores, *given, rules[0], bounds, rules[4], rules[5], thread)
+        place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
         results = (cut(prob, s, e), cut(grad, s, e))
-        rest = (results, bounds, scale, rules[1], rules[3])
-        clipped_strip(p[s:e], *given, pos, rules[:5], *rest, *where)
-        found = tree_sum(where[1][0])
+        parameters = (rules[:5], bounds, scale)
+        _strip(scores, (*given, pos), rules[1], parameters, results, place, mine)
+        found = tree_sum(mine[0])
         partials[(first + s) // span] += found
         total += found
     fence(spaces)
@@ -421,7 +417,7 @@ def clipped_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None
         e = min(s + rows * outputs, p.size)
         values = work[thread, : e - s]
         results = (cut(prob, s, e), cut(grad, s, e))
-        part = (p[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, *results)
+        part = (cut(p, s, e), cut(y, s, e), cut(w, s, e), cut(mask, s, e), values, *results)
         parameters = (scale, bounds, bad_labels, bad_scores, rules, pos, spaces)
         clipped_run(thread, first + s, part, parameters)
-        row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
+        row_means_block(values, outputs, cut(loss, (first + s) // outputs, (first + e) // outputs))

@@ -35,7 +35,7 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 # Nobody calls a kernel from C, and what only kernels call needs no entry for Python's arguments
 # either: without those entries a seventh less is to be compiled.
 _FROM_PYTHON: dict[str, Any] = {**OPTIONS, "no_cfunc_wrapper": True}
-INNER: dict[str, Any] = {**_FROM_PYTHON, "no_cpython_wrapper": True}
+INNER: Any = {**_FROM_PYTHON, "no_cpython_wrapper": True}
 
 # Functions of one element: they become part of the loops that call them.
 point = numba.njit(**INNER)

@@ -6,7 +6,7 @@ from typing import Any
 
 from .compile import kernel
 from .float16 import element, number
-from .results import fence, flush, into, stage, step_of
+from .results import cut, fence, flush, into, stage, step_of
 
 
 def loops_of(name: str, formula: Any) -> tuple[Any, Any]:
@@ -25,7 +25,7 @@ def loops_of(name: str, formula: Any) -> tuple[Any, Any]:
         step = step_of(spaces, x.size)
         for s in range(0, x.size, step):
             e = min(s + step, x.size)
-            block(x[s:e], stage(out, spaces, thread, 0, s, e))
+            block(cut(x, s, e), stage(out, spaces, thread, 0, s, e))
             flush(out, spaces, thread, 0, s, e, 0, x.size)
         fence(spaces)
 

@@ -97,23 +97,27 @@ def add_gram(
     frame: Any,
     columns: Any,
     q: Any,
-    most: Any,
     packed: Any,
-    gram: Any,
+    grams: Any,
+    place: Any,
 ) -> None:
-    """Add the products of the rows, weighted with `q`, to `gram`, and their sums to its second row.
+    """Add the products of the rows, weighted with `q`, to a matrix of `grams`, if there are any.
 
-    `packed` is scratch space: two times `most` rows, and one row more each.
+    Their sums go to its second row. `place` has the thread, the matrix and the most rows that a
+    block has; `packed` is each thread's scratch space: two times so many rows, and one more each.
     """
-    count = q.size
-    stride = packed.shape[1] // (most + 1)
-    plain, scaled = packed[0, : count * stride], packed[1, : count * stride]
-    total = packed[1, most * stride :]
-    if by_column is None:
-        pack_rows_block(x, lead, frame, columns, count, plain)
-    else:
-        pack_columns_block(x, lead, frame, columns, count, plain)
-    scale_block(plain, q, scaled, total)
-    for j in range(stride):
-        gram[stride + j] += np.float64(total[j])
-    gram_block(plain, scaled, count, columns, gram[2 * stride :])
+    if grams is not None:
+        thread, part, most = place
+        count = q.size
+        stride = packed.shape[2] // (most + 1)
+        plain, scaled = packed[thread, 0, : count * stride], packed[thread, 1, : count * stride]
+        total = packed[thread, 1, most * stride :]
+        if by_column is None:
+            pack_rows_block(x, lead, frame, columns, count, plain)
+        else:
+            pack_columns_block(x, lead, frame, columns, count, plain)
+        scale_block(plain, q, scaled, total)
+        gram = grams[part]
+        for j in range(stride):
+            gram[stride + j] += np.float64(total[j])
+        gram_block(plain, scaled, count, columns, gram[2 * stride :])

@@ -14,14 +14,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
+from .compile import INNER, kernel, point
 from .compile import inner as block
-from .compile import kernel, point
 from .exp_log import fma, like
 from .gram import add_gram, square_block
 from .logits import logits_block
-from .reductions import TERMS, add_block, softplus_lanes_block, tree_sum
-from .results import APART, LINE
+from .reductions import TERMS, add_block, clear, softplus_lanes_block, sums_of, tree_sum
+from .results import APART, LINE, cut
 from .vectors import (
     WIDTHS,
     add,
@@ -194,67 +196,6 @@ def _fetch_rows(x, place, lead, columns):
         prefetch(x, j + lead)
 
 
-@block
-def row_logits_block(
-    x: Any, lead: Any, ahead: Any, frame: Any, coef: Any, intercept: Any, z: Any
-) -> None:
-    """Write the logits of rows, and ask for two of each four that lie `ahead` elements further on.
-
-    The gradient asks for the other two, so that the next block comes from memory during both.
-    """
-    m = z.size
-    last = (m - 1) * lead
-    # The sums of the lanes of eight rows are one vector. Long rows have few sums, and eight of them
-    # at a time are slower.
-    whole = m // 8 * 8 if coef.size <= SHORT_ROW else 0
-    for i in range(0, whole, 8):
-        a, b = i * lead, (i + 4) * lead
-        _fetch_rows(x, a + ahead, lead, coef.size)
-        _fetch_rows(x, b + ahead, lead, coef.size)
-        if frame is None:
-            first = partial_dots(x, _places(a, lead), None, coef)
-            second = partial_dots(x, _places(b, lead), None, coef)
-        else:
-            first = partial_dots_along(x, _places(a, lead), frame[0], coef)
-            second = partial_dots_along(x, _places(b, lead), frame[0], coef)
-        store_sums(z, i, first, second, intercept)
-    for i in range(whole, m, 4):
-        # Behind the last row it is read again: its result does not depend on its place.
-        a = i * lead
-        _fetch_rows(x, a + ahead, lead, coef.size)
-        places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
-        if frame is None:
-            values = dots(x, places, None, coef)
-        else:
-            values = dots_along(x, places, frame[0], coef)
-        z[i] = values[0] + intercept
-        z[min(i + 1, m - 1)] = values[1] + intercept
-        z[min(i + 2, m - 1)] = values[2] + intercept
-        z[min(i + 3, m - 1)] = values[3] + intercept
-
-
-@block
-def row_gradient_block(x: Any, lead: Any, ahead: Any, frame: Any, r: Any, gradient: Any) -> None:
-    """Add each row times its residual to the gradient, four rows at a time."""
-    m, n = r.size, gradient.size
-    one = like(r[0], 1)
-    whole = m // 4 * 4
-    for i in range(0, whole, 4):
-        a = i * lead
-        _fetch_rows(x, a + 2 * lead + ahead, lead, n)
-        if frame is None:
-            combine(x, _places(a, lead), None, _splats(r, i), one, gradient, n)
-        else:
-            combine_along(x, _places(a, lead), frame[0], _splats(r, i), one, gradient, n)
-    for i in range(whole, m):
-        row = x[i * lead : i * lead + n]
-        for j in range(row.size):
-            value = like(r[i], row[j])
-            if frame is not None:
-                value -= frame[0, j]
-            gradient[j] += np.float64(value * r[i])
-
-
 @point
 def _four(center: Any, j: Any, last: Any) -> Any:
     """Return vectors of the centers of four columns; behind the last one it is repeated."""
@@ -267,67 +208,180 @@ def _four(center: Any, j: Any, last: Any) -> Any:
 
 
 @block
-def column_logits_block(x: Any, lead: Any, frame: Any, coef: Any, intercept: Any, z: Any) -> None:
-    """Write the logits of the rows at the start of the columns."""
-    m = z.size
-    one = like(intercept, 1)
-    z[:] = intercept
-    whole = coef.size // 4 * 4
-    for j in range(0, whole, 4):
-        a = j * lead
-        places, factors = _places(a, lead), _splats(coef, j)
-        if frame is None:
-            combine(x, places, None, factors, one, z, m)
-        else:
-            four = _four(frame[0], j, coef.size - 1)
-            combine_whole(x, places, four, factors, one, z, m)
-    for j in range(whole, coef.size):
-        column = x[j * lead : j * lead + m]
-        factor = coef[j]
-        for i in range(column.size):
-            value = like(factor, column[i])
-            if frame is not None:
-                value -= frame[0, j]
-            z[i] = fma(value, factor, z[i])
-
-
-@block
-def column_gradient_block(x: Any, lead: Any, frame: Any, r: Any, gradient: Any) -> None:
-    """Add each column's product with the residuals to the gradient."""
-    n = gradient.size
-    last = (n - 1) * lead
-    for j in range(0, n, 4):
-        a = j * lead
-        places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
-        if frame is None:
-            values = dots(x, places, None, r)
-        else:
-            values = dots_whole(x, places, _four(frame[0], j, n - 1), r)
-        for k in range(min(4, n - j)):
-            gradient[j + k] += np.float64(values[k])
-
-
-@block
-def linear_pass(
-    index: Any,
-    first: Any,
-    y: Any,
-    w: Any,
-    x: Any,
-    lead: Any,
-    by_column: Any,
-    frame: Any,
-    coef: Any,
-    intercept: Any,
-    span: Any,
-    totals: Any,
-    gram: Any,
-    gram_span: Any,
-    meat: Any,
-    work: Any,
-    lanes: Any,
-    packed: Any,
+def linear_logits_block(
+    x: Any, lead: Any, ahead: Any, by_column: Any, frame: Any, coef: Any, intercept: Any, z: Any
 ) -> None:
+    """Write the logits of the rows at the start of `x`.
+
+    By rows, ask for two of each four that lie `ahead` elements further on. The gradient asks for
+    the other two, so that the next block comes from memory during both.
+    """
+    m = z.size
+    if by_column is None:
+        last = (m - 1) * lead
+        # The sums of the lanes of eight rows are one vector. Long rows have few sums, and eight of
+        # them at a time are slower.
+        whole = m // 8 * 8 if coef.size <= SHORT_ROW else 0
+        for i in range(0, whole, 8):
+            a, b = i * lead, (i + 4) * lead
+            _fetch_rows(x, a + ahead, lead, coef.size)
+            _fetch_rows(x, b + ahead, lead, coef.size)
+            if frame is None:
+                first = partial_dots(x, _places(a, lead), None, coef)
+                second = partial_dots(x, _places(b, lead), None, coef)
+            else:
+                first = partial_dots_along(x, _places(a, lead), frame[0], coef)
+                second = partial_dots_along(x, _places(b, lead), frame[0], coef)
+            store_sums(z, i, first, second, intercept)
+        for i in range(whole, m, 4):
+            # Behind the last row it is read again: its result does not depend on its place.
+            a = i * lead
+            _fetch_rows(x, a + ahead, lead, coef.size)
+            places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
+            if frame is None:
+                values = dots(x, places, None, coef)
+            else:
+                values = dots_along(x, places, frame[0], coef)
+            z[i] = values[0] + intercept
+            z[min(i + 1, m - 1)] = values[1] + intercept
+            z[min(i + 2, m - 1)] = values[2] + intercept
+            z[min(i + 3, m - 1)] = values[3] + intercept
+    else:
+        one = like(intercept, 1)
+        z[:] = intercept
+        whole = coef.size // 4 * 4
+        for j in range(0, whole, 4):
+            a = j * lead
+            places, factors = _places(a, lead), _splats(coef, j)
+            if frame is None:
+                combine(x, places, None, factors, one, z, m)
+            else:
+                four = _four(frame[0], j, coef.size - 1)
+                combine_whole(x, places, four, factors, one, z, m)
+        for j in range(whole, coef.size):
+            column = x[j * lead : j * lead + m]
+            factor = coef[j]
+            for i in range(column.size):
+                value = like(factor, column[i])
+                if frame is not None:
+                    value -= frame[0, j]
+                z[i] = fma(value, factor, z[i])
+
+
+@block
+def linear_gradient_block(
+    x: Any, lead: Any, ahead: Any, by_column: Any, frame: Any, r: Any, gradient: Any
+) -> None:
+    """Add the rows times their residuals to the gradient: four rows at a time, or four columns."""
+    m, n = r.size, gradient.size
+    if by_column is None:
+        one = like(r[0], 1)
+        whole = m // 4 * 4
+        for i in range(0, whole, 4):
+            a = i * lead
+            _fetch_rows(x, a + 2 * lead + ahead, lead, n)
+            if frame is None:
+                combine(x, _places(a, lead), None, _splats(r, i), one, gradient, n)
+            else:
+                combine_along(x, _places(a, lead), frame[0], _splats(r, i), one, gradient, n)
+        for i in range(whole, m):
+            row = x[i * lead : i * lead + n]
+            for j in range(row.size):
+                value = like(r[i], row[j])
+                if frame is not None:
+                    value -= frame[0, j]
+                gradient[j] += np.float64(value * r[i])
+    else:
+        last = (n - 1) * lead
+        for j in range(0, n, 4):
+            a = j * lead
+            places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
+            if frame is None:
+                values = dots(x, places, None, r)
+            else:
+                values = dots_whole(x, places, _four(frame[0], j, n - 1), r)
+            for k in range(min(4, n - j)):
+                gradient[j + k] += np.float64(values[k])
+
+
+@point
+def _lane_rows(lanes: Any, thread: Any, size: Any) -> Any:
+    """Return the first elements of each of a thread's four rows."""
+    return (
+        lanes[thread, 0, :size],
+        lanes[thread, 1, :size],
+        lanes[thread, 2, :size],
+        lanes[thread, 3, :size],
+    )
+
+
+@point
+def _work_rows(work: Any, thread: Any, size: Any) -> Any:
+    """Return the first elements of each of a thread's six rows."""
+    return (
+        work[thread, 0, :size],
+        work[thread, 1, :size],
+        work[thread, 2, :size],
+        work[thread, 3, :size],
+        work[thread, 4, :size],
+        work[thread, 5, :size],
+    )
+
+
+def _taken(wanted: Any, values: Any) -> Any:
+    """Return the values where they are wanted, else None."""
+    return None if wanted is None else values
+
+
+# By the types, as in :func:`fastbce._kernels.reductions.sums_of`.
+@overload(_taken, jit_options=INNER)
+def _taken_overload(wanted, values):
+    if wanted is types.none:
+        return lambda wanted, values: None
+    return lambda wanted, values: values
+
+
+@point
+def _add_losses(w: Any, loss: Any, scratch: Any, is_due: Any) -> None:
+    """Add the losses of a block to their lanes.
+
+    Without weights it added a term to each lane of `scratch`, and a lane takes one logarithm for
+    TERMS of them, when it is due.
+    """
+    losses, linear, products, logarithms = scratch
+    if w is not None:
+        add_block(loss, losses)
+    elif is_due:
+        softplus_lanes_block(linear, products, logarithms)
+        add_block(logarithms, losses)
+        clear(linear)
+        clear(products)
+
+
+@point
+def _add_curvatures(gram: Any, q: Any, lanes: Any) -> None:
+    if gram is not None:
+        add_block(q, lanes)
+
+
+@point
+def _add_total(gram: Any, part: Any, lanes: Any) -> None:
+    if gram is not None:
+        gram[part, 0] += tree_sum(lanes)
+
+
+@point
+def _square_residuals(meat: Any, z: Any, y: Any, w: Any, q: Any) -> None:
+    """Write the squared residuals over the Hessian, where they are what the matrix weighs."""
+    if meat is not None:
+        # A weight of 2 is two rows, each with its own square.
+        given, sums = (None, None, (None, None)), (None, None, None)
+        logits_block(z, y, None, *given, None, None, q, None, like(q[0], 1), *sums)
+        square_block(q, w)
+
+
+@kernel
+def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Write the sums of each `span` rows to their row of `totals`.
 
     They are the loss, the residuals' sum and the gradient. Where `gram` is an array, the Gram
@@ -336,97 +390,52 @@ def linear_pass(
     of the sums of weighted rows, and the matrix. With a frame, whose rows are centers and factors,
     the centers are taken off the elements of `X` everywhere, and the factors scale the Gram matrix.
     `work`, `lanes` and `packed` are scratch space.
+
+    What is absent is for the functions called here to tell: Numba leaves out the branches of a
+    function for arguments that are None, and not for members of a tuple. A function around all of
+    this, with plain arguments, took a third more of the compilation.
     """
+    y, w = arrays
+    x, lead, by_column, frame, coef, intercept, span, totals = options[:8]
+    gram, gram_span, meat, work, lanes, packed = options[8:]
     step = work.shape[2] - APART
     # Products of long rows would push it out of the cache before it is used.
     ahead = step * lead if step * coef.size * x.itemsize <= MOST_AHEAD else 0
-    given, more = (None, None, (None, None)), (None, None, None)  # no options of the loss
+    # Parts are cut off whole rows of scratch space: to slice those anew each time is much code.
+    losses, residuals, curvatures, logarithms = _lane_rows(lanes, thread, step)
+    logits, slopes, values, weighed, linear, products = _work_rows(work, thread, step)
+    one = like(intercept, 1)
+    given = (None, None, (None, None))  # no options of the loss
     for s in range(0, y.size, span):
         into = totals[(first + s) // span]
-        into[:] = 0.0
+        clear(into)
         gradient = into[2 : 2 + coef.size]
-        losses, residuals = lanes[index, 0, :step], lanes[index, 1, :step]
-        curvatures = lanes[index, 2, :step]
-        linear, products = work[index, 4, :step], work[index, 5, :step]
-        blocks = 0
-        losses[:] = 0.0
-        linear[:] = 0
-        products[:] = 0
-        residuals[:] = 0.0
-        curvatures[:] = 0.0
+        clear(losses)
+        clear(linear)
+        clear(products)
+        clear(residuals)
+        clear(curvatures)
         end = min(s + span, y.size)
         for start in range(s, end, step):
             stop = min(start + step, end)
             m = stop - start
-            z, r = work[index, 0, :m], work[index, 1, :m]
-            loss, q = work[index, 2, :m], work[index, 3, :m]
-            if by_column is None:
-                rows = x[(first + start) * lead :]
-                row_logits_block(rows, lead, ahead, frame, coef, intercept, z)
-            else:
-                rows = x[first + start :]
-                column_logits_block(rows, lead, frame, coef, intercept, z)
-            hess = None if gram is None else q
-            one = like(intercept, 1)
-            labels = y[start:stop]
-            if w is None:
-                # A block adds a term to each lane, and a lane takes one logarithm for all of them.
-                sums = (linear[:m], products[:m], None)
-                logits_block(z, labels, None, *given, None, None, r, hess, one, *sums)
-                blocks += 1
-                if blocks % TERMS == 0 or stop == end:
-                    softplus_lanes_block(linear, products, lanes[index, 3, :step])
-                    add_block(lanes[index, 3, :step], losses)
-                    linear[:] = 0
-                    products[:] = 0
-            else:
-                logits_block(z, labels, w[start:stop], *given, loss, None, r, hess, one, *more)
-                add_block(loss, losses)
+            place = first + start
+            rows = cut(x, place if by_column else place * lead, x.size)
+            z, r = cut(logits, 0, m), cut(slopes, 0, m)
+            loss, q = cut(values, 0, m), cut(weighed, 0, m)
+            labels, weights = cut(y, start, stop), cut(w, start, stop)
+            linear_logits_block(rows, lead, ahead, by_column, frame, coef, intercept, z)
+            result, a, b = sums_of(w, None, None, loss, cut(linear, 0, m), cut(products, 0, m))
+            wanted = (result, None, r, _taken(gram, q))
+            logits_block(z, labels, weights, *given, *wanted, one, a, b, None)
+            is_due = (start - s) // step % TERMS == TERMS - 1 or stop == end
+            _add_losses(w, loss, (losses, linear, products, logarithms), is_due)
             add_block(r, residuals)
-            if by_column is None:
-                row_gradient_block(rows, lead, ahead, frame, r, gradient)
-            else:
-                column_gradient_block(rows, lead, frame, r, gradient)
-            if gram is not None:
-                if meat is not None:
-                    # A weight of 2 is two rows, each with its own square.
-                    logits_block(z, labels, None, *given, None, None, q, None, one, *more)
-                    if w is None:
-                        square_block(q, None)
-                    else:
-                        square_block(q, w[start:stop])
-                add_block(q, curvatures)
-                matrix = gram[(first + start) // gram_span]
-                add_gram(rows, lead, by_column, frame, coef.size, q, step, packed[index], matrix)
-        if gram is not None:
-            gram[(first + s) // gram_span, 0] += tree_sum(curvatures)
+            linear_gradient_block(rows, lead, ahead, by_column, frame, r, gradient)
+            _square_residuals(meat, z, labels, weights, q)
+            _add_curvatures(gram, q, curvatures)
+            part = (thread, place // gram_span, step)
+            add_gram(rows, lead, by_column, frame, coef.size, q, packed, gram, part)
+        _add_total(gram, (first + s) // gram_span, curvatures)
         into[0] = tree_sum(losses)
         into[1] = tree_sum(residuals)
-
-
-@kernel
-def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
-    """Run :func:`linear_pass`: its branches for what is absent are pruned for plain arguments."""
-    y, w = arrays
-    x, lead, by_column, frame, coef, intercept, span, totals = options[:8]
-    gram, gram_span, meat, work, lanes, packed = options[8:]
-    linear_pass(
-        thread,
-        first,
-        y,
-        w,
-        x,
-        lead,
-        by_column,
-        frame,
-        coef,
-        intercept,
-        span,
-        totals,
-        gram,
-        gram_span,
-        meat,
-        work,
-        lanes,
-        packed,
-    )

@@ -22,10 +22,12 @@ from .reductions import (
     LANES,
     STRIP,
     TERMS,
-    add_block,
+    add_logarithms,
+    add_losses,
+    clear,
     lanes_of,
     row_means_block,
-    softplus_lanes_block,
+    sums_of,
     tree_sum,
 )
 from .results import cut, fence, flush, into, stage, step_of
@@ -145,57 +147,12 @@ def logits_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         column = column_of(pos, first + s)
         given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:2])
         wanted = (values, shares, slopes, curvatures)
-        logits_block(z[s:e], y[s:e], *given, *wanted, scale, None, None, rules[2])
+        logits_block(cut(z, s, e), cut(y, s, e), *given, *wanted, scale, None, None, rules[2])
         flush(loss, spaces, thread, 0, s, e, 0, z.size)
         flush(grad, spaces, thread, 1, s, e, 0, z.size)
         flush(hess, spaces, thread, 2, s, e, 0, z.size)
         flush(prob, spaces, thread, 3, s, e, 0, z.size)
     fence(spaces)
-
-
-@block
-def logits_strip(
-    z: Any,
-    y: Any,
-    w: Any,
-    mask: Any,
-    pos: Any,
-    rules: Any,
-    focus: Any,
-    results: Any,
-    scale: Any,
-    place: Any,
-    lanes: Any,
-) -> None:
-    """Write probabilities and derivatives of a strip, and add its losses up in the lanes."""
-    prob, grad, hess = results
-    thread, spaces, first = place
-    running, linear, products = lanes
-    n, step = z.size, step_of(spaces, LANES)
-    linear[:] = 0
-    products[:] = 0
-    running[:] = 0.0
-    for s in range(0, n, step):
-        e = min(s + step, n)
-        a = s % LANES
-        b = a + e - s
-        g = stage(grad, spaces, thread, 0, s, e)
-        h = stage(hess, spaces, thread, 1, s, e)
-        p = stage(prob, spaces, thread, 2, s, e)
-        column = column_of(pos, first + s)
-        given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules)
-        if w is None and pos is None and focus is None:
-            sums = (linear[a:b], products[a:b])
-            logits_block(z[s:e], y[s:e], *given, None, p, g, h, scale, *sums, None)
-        else:
-            values = linear[: e - s]
-            logits_block(z[s:e], y[s:e], *given, values, p, g, h, scale, None, None, focus)
-            add_block(values, running[a:b])
-        flush(grad, spaces, thread, 0, s, e, 0, n)
-        flush(hess, spaces, thread, 1, s, e, 0, n)
-        flush(prob, spaces, thread, 2, s, e, 0, n)
-    if w is None and pos is None and focus is None:
-        softplus_lanes_block(linear, products, running)
 
 
 @kernel
@@ -206,17 +163,36 @@ def logits_sum_run(thread: Any, first: Any, arrays: Any, options: Any) -> float:
     """
     z, y, w, mask, _, prob, grad, hess = arrays
     scale, bad_labels, rules, pos, spaces, partials, span, work, lanes = options
-    total = 0.0
-    for s in range(0, z.size, STRIP):
-        e = min(s + STRIP, z.size)
-        results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
-        given = (y[s:e], cut(w, s, e), cut(mask, s, e))
-        check_unit(y[s:e], *given, rules[0], bad_labels)
-        count(z[s:e], *given, rules[0], None, None, rules[3], thread)
-        place, mine = (thread, spaces, first + s), lanes_of(work, lanes, thread, e - s)
-        logits_strip(z[s:e], *given, pos, rules[:2], rules[2], results, scale, place, mine)
-        found = tree_sum(mine[0])
-        partials[(first + s) // span] += found
+    focus, step, total = rules[2], step_of(spaces, LANES), 0.0
+    for start in range(0, z.size, STRIP):
+        stop = min(start + STRIP, z.size)
+        strip = (cut(y, start, stop), cut(w, start, stop), cut(mask, start, stop))
+        check_unit(strip[0], *strip, rules[0], bad_labels)
+        count(cut(z, start, stop), *strip, rules[0], None, None, rules[3], thread)
+        running, linear, products = lanes_of(work, lanes, thread, stop - start)
+        clear(running)
+        clear(linear)
+        clear(products)
+        for s in range(start, stop, step):
+            e = min(s + step, stop)
+            a = s % LANES
+            b = a + e - s
+            g = stage(grad, spaces, thread, 0, s, e)
+            h = stage(hess, spaces, thread, 1, s, e)
+            p = stage(prob, spaces, thread, 2, s, e)
+            column = column_of(pos, first + s)
+            given = (cut(w, s, e), cut(mask, s, e), cut(pos, column, column + e - s), rules[:2])
+            own = (cut(linear, 0, e - s), cut(linear, a, b), cut(products, a, b))
+            losses, linears, factors = sums_of(w, pos, focus, *own)
+            wanted = (losses, p, g, h, scale, linears, factors, focus)
+            logits_block(cut(z, s, e), cut(y, s, e), *given, *wanted)
+            add_losses(losses, cut(running, a, b))
+            flush(grad, spaces, thread, 0, s, e, start, stop)
+            flush(hess, spaces, thread, 1, s, e, start, stop)
+            flush(prob, spaces, thread, 2, s, e, start, stop)
+        add_logarithms(w, pos, focus, linear, products, running)
+        found = tree_sum(running)
+        partials[(first + start) // span] += found
         total += found
     fence(spaces)
     return total
@@ -231,6 +207,6 @@ def logits_rows_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
         e = min(s + rows * outputs, z.size)
         values = work[thread, : e - s]
         results = (cut(prob, s, e), cut(grad, s, e), cut(hess, s, e))
-        part = (z[s:e], y[s:e], cut(w, s, e), cut(mask, s, e), values, *results)
+        part = (cut(z, s, e), cut(y, s, e), cut(w, s, e), cut(mask, s, e), values, *results)
         logits_run(thread, first + s, part, (scale, bad_labels, rules, pos, spaces))
-        row_means_block(values, outputs, loss[(first + s) // outputs : (first + e) // outputs])
+        row_means_block(values, outputs, cut(loss, (first + s) // outputs, (first + e) // outputs))

@@ -11,7 +11,7 @@ from .compile import point
 from .elements import loops_of
 from .exp_log import exp_point, fma, like
 from .float16 import element, number
-from .results import fence, flush, into, stage, step_of
+from .results import cut, fence, flush, into, stage, step_of
 
 
 @point
@@ -78,6 +78,6 @@ def sigmoid_backward_run(thread: Any, first: Any, arrays: Any, options: Any) -> 
     for s in range(0, output.size, step):
         e = min(s + step, output.size)
         result = stage(out, spaces, thread, 0, s, e)
-        sigmoid_backward_block(dvalues[s:e], output[s:e], result)
+        sigmoid_backward_block(cut(dvalues, s, e), cut(output, s, e), result)
         flush(out, spaces, thread, 0, s, e, 0, output.size)
     fence(spaces)

@@ -97,7 +97,7 @@ class Points:
         if self.compute == np.float64:
             wide = np.dtype(np.longdouble)
         self.widens = np.finfo(wide).nmant >= np.finfo(self.compute).nmant + 8
-        self.exact = self._formulas(self.arguments, wide)
+        self.exact = self._steps(wide) if family.chain else self._formulas(self.arguments, wide)
         self.ordinary = self._ordinary()
 
     def _formulas(self, arguments: tuple[Array, ...], wide: np.dtype[Any]) -> dict[str, Array]:
@@ -108,14 +108,31 @@ class Points:
         parameters: tuple[Any, ...] = ()
         if family.clips:
             bounds = clip_bounds(EPS, self.compute, self.dtype)
-            rules = (None, None, None, None, True if family.chain else None, None)
-            parameters = (1.0, bounds, None, None, rules, None)
+            parameters = (1.0, bounds, None, None, (None,) * 6, None)
         elif family.is_loss:
             focus = check_focus(ALPHA, GAMMA) if family.kin else None
             parameters = (1.0, None, (None, None, focus, None), None)
         row = next(row for row in OPERATIONS.values() if row.family is family)
         reference.compute(row, Call(inputs, outputs, wide, True), parameters)
         return dict(zip(family.results, outputs, strict=True))
+
+    def _steps(self, wide: np.dtype[Any]) -> dict[str, Array]:
+        """Return what the functions that the chain replaces give, one after the other.
+
+        Its probabilities are rounded on the way, and a rounding of one next to 1 moves the loss
+        by many digits: the formula in a wider dtype says nothing about it. The bits of the steps
+        are the promise.
+        """
+        scores, labels = (numbers(a, self.compute) for a in self.arguments)
+        eps = float(clip_bounds(EPS, self.compute, self.dtype)[0])
+        share: Any = functional.sigmoid(scores)
+        loss, slope = functional.bce_loss_gradient(share, labels, reduction="none", eps=eps)
+        gradient = functional.sigmoid_backward(slope, share)
+        found = (loss, share, gradient)
+        return {
+            result: np.asarray(values).astype(wide)
+            for result, values in zip(self.family.results, found, strict=True)
+        }
 
     def _ordinary(self) -> Array:
         """Return which elements every library is good for: no infinities, clips or tiny numbers."""
@@ -132,6 +149,8 @@ class Points:
 
     def others(self, libraries: dict[str, Results]) -> dict[str, dict[str, Array]]:
         """Return the results of each library at the ordinary points."""
+        if self.family.chain:  # compared with its steps, which are compared with the libraries
+            return {}
         arguments = tuple(a[self.ordinary] for a in self.arguments)
         found = {"NumPy": self._formulas(arguments, self.compute)}
         for library, results in libraries.items():
@@ -176,8 +195,11 @@ class Points:
         if self.name not in COMPARED:
             return MAX_ULP_16
         which = (self.family.name, result)
-        limit = CROSSES_ZERO_ULP
-        if which != CROSSES_ZERO:
+        if self.family.chain:
+            limit = 0.0
+        elif which == CROSSES_ZERO:
+            limit = CROSSES_ZERO_ULP
+        else:
             limit = MAX_ULP[which][COMPARED.index(self.name)]
         exact = self.widens and active_backend() == "numba"
         return limit if exact else limit + NUMPYS_OWN_ULP

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +13,7 @@ from fastbce import __version__
 from fastbce._backends import active_backend
 from fastbce._machine import kernel_state, machine_line
 from fastbce._operations import OPERATIONS
+from fastbce._progress import is_terminal, show
 from fastbce._threads import get_num_threads
 from fastbce._writing import check_writable, is_standard_output, write_whole
 
@@ -23,6 +23,7 @@ from .notes import note
 
 LEGEND = (
     "Errors of fastbce are in ULP, against the formula in a wider dtype; at most the stated ones.\n"
+    "Those of sigmoid_clipped_bce are against sigmoid, loss and gradients, one after the other.\n"
     "Columns of libraries: largest difference from fastbce in ULP, float32 / float64. A large one\n"
     "beside a small error is the library's own, such as of sigmoid(z) - 1 where the sigmoid is 1."
 )
@@ -66,17 +67,16 @@ def run_check(arguments: argparse.Namespace) -> bool:
     libraries, versions, missing = _libraries()
     rows: list[Row] = []
     total = len(DTYPES) * len(OPERATIONS)
-    live = sys.stderr is not None and sys.stderr.isatty()
+    live = is_terminal()
     for done, (operation, dtype, found) in enumerate(measure(libraries), 1):
         rows += found
         if live:
-            line = f"checked {done}/{total}: {operation} {dtype}"
-            print(f"\r{line:<79}", end="", file=sys.stderr, flush=True)
+            show(f"checked {done}/{total}: {operation} {dtype}")
     if live:
-        print("\r" + " " * 79 + "\r", end="", file=sys.stderr, flush=True)
+        show("", end="\r")
     failed = [line for row in rows for line in _faults(row)]
-    output = sys.stderr if is_standard_output(arguments.json) else sys.stdout
-    print(_report(rows, versions, missing, failed), file=output)
+    say = note if is_standard_output(arguments.json) else print
+    say(_report(rows, versions, missing, failed))
     if arguments.json is not None:
         result = {
             "schema": 1,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -315,5 +314,5 @@ def _say_results(arguments: argparse.Namespace, data: Data, estimator: Any, firs
         note(f"not measured on held-out rows: {first.why}")
     # Where a file goes to the standard output, nothing else may.
     files = (arguments.out, arguments.json)
-    output = sys.stderr if any(is_standard_output(path) for path in files) else sys.stdout
-    print("\n".join(lines), file=output)
+    say = note if any(is_standard_output(path) for path in files) else print
+    say("\n".join(lines))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fastbce._columns import TEXT_SUFFIXES, TableError, as_known, index_of_pandas, without
+from fastbce._limits import available_memory
 from fastbce._typing import Array
 
 from .csv_text import (
@@ -24,7 +25,6 @@ from .csv_text import (
     not_utf8,
     other_than_utf8,
 )
-from .memory import available_memory, release_memory
 from .tables import Table, check_names, one_line
 
 if TYPE_CHECKING:
@@ -192,6 +192,13 @@ def _reader(source: Source) -> Callable[[Source, Sequence[str] | None, Spelling]
         if beginning.startswith(magic):
             return READERS[known]
     return _read_text
+
+
+def release_memory() -> None:
+    """Give back to the system what Arrow keeps for later."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def _check_memory(path: Path, size: int) -> None:

@@ -23,6 +23,7 @@ from .arguments import (
     rounds,
     with_kind_of_robust,
 )
+from .notes import note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,6 +83,7 @@ def _demo_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where to write the PNG of the fitted curve (default: the current directory)",
     )
+    _json_argument(parser)
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
@@ -91,9 +93,12 @@ def _run_demo(arguments: argparse.Namespace) -> int:
     from fastbce._writing import check_writable
 
     check_writable("--plot-dir", arguments.plot_dir / "plot.png")
+    if arguments.json is not None:
+        check_writable("--json", arguments.json)
     from fastbce.demo import run_demo
 
-    return EXIT_OK if run_demo(arguments.plot_dir) else EXIT_FAILED
+    agreed = run_demo(arguments.plot_dir, json_file=arguments.json)
+    return EXIT_OK if agreed else EXIT_FAILED
 
 
 def _json_argument(parser: argparse.ArgumentParser) -> None:
@@ -335,5 +340,5 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     else:
         return status
-    print(f"fastbce {command.name}: {message}", file=sys.stderr)
+    note(f"fastbce {command.name}: {message}")
     return EXIT_BAD_INPUT

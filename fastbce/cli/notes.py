@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from time import perf_counter
 
+from fastbce._progress import is_terminal
+
 
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """Say on a terminal what is being done, and how long it took."""
-    live = sys.stderr is not None and sys.stderr.isatty()
+    live = is_terminal()
     if live:
         print(f"{text} ...", end="", file=sys.stderr, flush=True)
     start = perf_counter()

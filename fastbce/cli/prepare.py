@@ -14,7 +14,7 @@ from fastbce._typing import Array
 from fastbce.model_file import Feature, Label, encode
 
 from .by_formula import by_formula
-from .memory import release_memory
+from .formats import release_memory
 from .reading import Choices, Reading, read_columns
 from .screen import CHUNK, combination, made_up
 from .tables import Table

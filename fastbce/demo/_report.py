@@ -52,6 +52,26 @@ def report_agreement(console: Console, runs: Sequence[Run], tolerance: float) ->
     return agreed
 
 
+def facts(runs: Sequence[Run], X: NDArray[Any], *, agreed: bool) -> dict[str, Any]:
+    """Return the numbers of one training, under the names that JSON has them by."""
+    return {
+        "ok": agreed,
+        "rows": len(X),
+        "variables": X.shape[1],
+        "dtype": str(X.dtype),
+        "epochs": len(runs[0].losses),
+        "runs": [
+            {
+                "name": run.name,
+                "seconds": {"sigmoid_loss": run.head_median, "epoch": run.epoch_median},
+                "loss": {"first": run.losses[0], "last": run.losses[-1]},
+                "largest_difference": largest_disagreement(runs[0], run),
+            }
+            for run in runs
+        ],
+    }
+
+
 def report_speed(console: Console, runs: Sequence[Run]) -> None:
     """Print the median times per epoch, and say plainly where the first run is not beaten."""
     reference, *others = runs

@@ -9,7 +9,7 @@ from rich.table import Table
 
 import fastbce
 from fastbce.demo._data import Scaler, load_breast_cancer
-from fastbce.demo._report import report_agreement, report_speed, train_with_progress
+from fastbce.demo._report import facts, report_agreement, report_speed, train_with_progress
 from fastbce.demo._training import fastbce_run, reference_run
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TOLERANCE = 1e-12
 TUMOURS_SHOWN = 6
 
 
-def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> bool:
+def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> list[dict[str, Any]]:
     """Train on one variable, then on all thirty, with both implementations.
 
     Parameters
@@ -42,8 +42,9 @@ def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> bool:
 
     Returns
     -------
-    bool
-        Whether the losses of the two implementations agree in every epoch.
+    list of dict
+        For each of the two models what was measured, and as ``"ok"`` whether the losses of the two
+        implementations agree in every epoch.
     """
     with console.status("reading the breast-cancer data"):
         data = load_breast_cancer()
@@ -61,7 +62,7 @@ def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> bool:
     )
 
     console.print("\n[bold]One variable: mean radius[/]")
-    scaler, one, agreed_on_one = _fit(console, data, [0], epochs=epochs, learning_rate=2.0)
+    scaler, one, found_of_one = _fit(console, data, [0], epochs=epochs, learning_rate=2.0)
     path = plot_dir / PLOT_NAME
     with console.status("drawing the fitted curve"):
         _plot(path, data, one, scaler)
@@ -69,14 +70,14 @@ def run(console: Console, plot_dir: Path, *, epochs: int = 2000) -> bool:
 
     console.print("\n[bold]All 30 variables[/]")
     columns = list(range(len(data.names)))
-    scaler, full, agreed_on_all = _fit(console, data, columns, epochs=epochs, learning_rate=0.5)
-    _show_tumours(console, data, full.probabilities(scaler(data.X_test)))
-    return agreed_on_one and agreed_on_all
+    scaler, full, found_of_all = _fit(console, data, columns, epochs=epochs, learning_rate=0.5)
+    found_of_all["tumours"] = _show_tumours(console, data, full.probabilities(scaler(data.X_test)))
+    return [found_of_one, found_of_all]
 
 
 def _fit(
     console: Console, data: Split, columns: list[int], *, epochs: int, learning_rate: float
-) -> tuple[Scaler, Run, bool]:
+) -> tuple[Scaler, Run, dict[str, Any]]:
     scaler = Scaler.of(data.X_train[:, columns])
     X = scaler(data.X_train[:, columns])
     runs = [make(len(columns), np.float64) for make in (reference_run, fastbce_run)]
@@ -90,11 +91,13 @@ def _fit(
     console.print(
         f"held-out accuracy {accuracy:.1%} of {len(p)} tumours, log-loss {float(log_loss):.4f}"
     )
-    return scaler, ours, agreed
+    found = facts(runs, X, agreed=agreed)
+    return scaler, ours, found | {"accuracy": float(accuracy), "log_loss": float(log_loss)}
 
 
-def _show_tumours(console: Console, data: Split, p: NDArray[Any]) -> None:
+def _show_tumours(console: Console, data: Split, p: NDArray[Any]) -> list[dict[str, Any]]:
     """Print tumours from the surest benign to the surest malignant, evenly spaced."""
+    shown = []
     table = Table(title="held-out tumours", title_justify="left")
     for name in ("mean radius", "probability of malignant", "diagnosis"):
         table.add_column(name, justify="right")
@@ -107,7 +110,10 @@ def _show_tumours(console: Console, data: Split, p: NDArray[Any]) -> None:
             f"{p[row, 0]:.4f}",
             diagnosis if right else f"[red]{diagnosis} (missed)[/]",
         )
+        radius, probability = float(data.X_test[row, 0]), float(p[row, 0])
+        shown.append({"mean radius": radius, "probability": probability, "diagnosis": diagnosis})
     console.print(table)
+    return shown
 
 
 def _plot(path: Path, data: Split, model: Run, scaler: Scaler) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fastbce.demo._data import LATE_MINUTES, load_flights
-from fastbce.demo._report import report_agreement, report_speed, train_with_progress
+from fastbce.demo._report import facts, report_agreement, report_speed, train_with_progress
 from fastbce.demo._training import fastbce_run, fused_run, pass_run, reference_run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ PRODUCTS_TOLERANCE = 1e-4
 TIMES = 10
 
 
-def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> bool:
+def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> list[dict[str, Any]]:
     """Train on the flights of 2013 with full batches, then on ten times as many.
 
     Parameters
@@ -44,8 +44,9 @@ def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> bool
 
     Returns
     -------
-    bool
-        Whether the losses of the implementations agree in every epoch.
+    list of dict
+        For each batch what was measured, and as ``"ok"`` whether the losses of the implementations
+        agree in every epoch.
     """
     console.rule("Flights: will it arrive late?")
     with console.status("reading the flights"):
@@ -55,10 +56,11 @@ def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> bool
         f"{len(y):,} flights, {y.mean():.1%} of them {LATE_MINUTES} or more minutes late; "
         f"{len(names)} variables known before departure; full batches, {X.dtype}"
     )
-    agreed, (reference, ours, *_) = _train(console, X, y, epochs)
+    found, (reference, ours, *_) = _train(console, X, y, epochs)
     console.print(
         "The classes replace sigmoid and loss alone: their matrix products are NumPy's in each "
-        "row. The linear pass does the products as well, and reads the data once."
+        "row. The linear pass does the products as well, and reads the data once; it starts when "
+        "the threads of the others' products sleep, as it calls none."
     )
     heaviest = np.argsort(-np.abs(ours.layer.weights[:, 0]))[:5]
     weights = ", ".join(f"{names[i]} {ours.layer.weights[i, 0]:+.2f}" for i in heaviest)
@@ -71,13 +73,13 @@ def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> bool
     )
     console.print(f"\n[bold]{TIMES} times as many rows, drawn from the flights[/]")
     drawn = np.random.default_rng(0).integers(0, len(y), TIMES * len(y))
-    agreed_on_more, _ = _train(console, X[drawn], y[drawn], max(epochs // TIMES, 1))
-    return agreed and agreed_on_more
+    found_of_more, _ = _train(console, X[drawn], y[drawn], max(epochs // TIMES, 1))
+    return [found, found_of_more]
 
 
 def _train(
     console: Console, X: NDArray[Any], y: NDArray[Any], epochs: int
-) -> tuple[bool, Sequence[Run]]:
+) -> tuple[dict[str, Any], Sequence[Run]]:
     """Train all implementations, and print what came out."""
     makers = (reference_run, fastbce_run, fused_run, pass_run)
     runs = [make(X.shape[1], X.dtype) for make in makers]
@@ -85,4 +87,4 @@ def _train(
     agreed = report_agreement(console, runs[:-1], TOLERANCE)
     agreed = report_agreement(console, [runs[0], runs[-1]], PRODUCTS_TOLERANCE) and agreed
     report_speed(console, runs)
-    return agreed, runs
+    return facts(runs, X, agreed=agreed), runs

@@ -29,7 +29,7 @@ PLOT_NAME = "fastbce-demo-flights-coefficients.png"
 REPEATS = 3
 
 
-def run(console: Console, plot_dir: Path, *, every: int = 1) -> None:
+def run(console: Console, plot_dir: Path, *, every: int = 1) -> list[dict[str, Any]]:
     """Print significance tables and fitting times, and draw the coefficients for the flights.
 
     Parameters
@@ -40,12 +40,17 @@ def run(console: Console, plot_dir: Path, *, every: int = 1) -> None:
         The directory the plot is written to.
     every : int, default 1
         Which flights to use: all, or each n-th one.
+
+    Returns
+    -------
+    list of dict
+        For each table the fit, its seconds and those of scikit-learn.
     """
     console.rule("Which variables matter?")
     data = load_breast_cancer()
     X, y = np.concatenate([data.X_train, data.X_test]), np.concatenate([data.y_train, data.y_test])
     columns = [data.names.index(name) for name in TUMOUR_VARIABLES]
-    _compare(console, "malignant tumours", X[:, columns], y[:, 0], TUMOUR_VARIABLES)
+    _, tumours = _compare(console, "malignant tumours", X[:, columns], y[:, 0], TUMOUR_VARIABLES)
     console.print(f"with all 30 variables: {_refusal(X, y[:, 0])}", soft_wrap=True)
 
     with console.status("reading the flights"):
@@ -53,15 +58,16 @@ def run(console: Console, plot_dir: Path, *, every: int = 1) -> None:
     kept = [i for i, name in enumerate(names) if name not in FLIGHT_BASE]
     title = f"flights {LATE_MINUTES} or more minutes late"
     chosen = tuple(names[i] for i in kept)
-    result = _compare(console, title, X[::every][:, kept], y[::every, 0], chosen)
+    result, late = _compare(console, title, X[::every][:, kept], y[::every, 0], chosen)
     path = plot_dir / PLOT_NAME
     _plot(path, result)
     console.print(f"the coefficients are in {path}", soft_wrap=True)
+    return [tumours, late]
 
 
 def _compare(
     console: Console, title: str, X: NDArray[Any], y: NDArray[Any], names: tuple[str, ...]
-) -> LogitResult:
+) -> tuple[LogitResult, dict[str, Any]]:
     """Print one table of coefficients, and the times of both libraries."""
     from dataclasses import replace
 
@@ -90,17 +96,20 @@ def _compare(
         table.add_row(name, *cells, style="" if p < 0.05 else "dim")
     console.print(table)
     console.print(f"fastbce: fit with standard errors and p-values in {ours * 1e3:.1f} ms")
+    peers: list[dict[str, Any]] = []
     for solver in ("lbfgs", "newton-cholesky"):
         peer = Peer(C=np.inf, solver=solver, max_iter=10_000, tol=1e-6)
         theirs = _best(partial(peer.fit, X, y))
         difference = np.max(np.abs(peer.coef_[0] - model.coef_[0]) / result.bse[1:])
+        peers.append({"solver": solver, "seconds": theirs, "largest_difference": difference})
         console.print(
             f"scikit-learn, {solver}: fit without them in {theirs * 1e3:.1f} ms "
             f"({theirs / ours:.1f}x); coefficients within {difference:.1e} standard errors"
         )
         if theirs <= ours:
             console.print(f"[yellow]fastbce is NOT faster than {solver} here.[/]")
-    return result
+    found = {"title": title, "fit": result.to_dict(), "seconds": ours, "scikit-learn": peers}
+    return result, found
 
 
 def _best(work: Callable[[], object]) -> float:

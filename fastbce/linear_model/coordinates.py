@@ -46,6 +46,7 @@ class Coordinates:
     scale: Array  # powers of two: dividing by them rounds nothing
     intercept: bool
     framed: bool  # whether the kernels have to subtract the centers
+    reach: Array  # how far the elements of a column lie from 0 here, in some hundred rows
 
     @property
     def size(self) -> int:
@@ -142,7 +143,9 @@ def coordinates_of(rows: Rows, intercept: bool, *, always: bool = False) -> Coor
     exponent = np.clip(np.round(np.log2(spread)), -1000, 1000)
     framed = framed or bool(np.any(np.abs(exponent) > LARGEST_EXPONENT))
     center = np.where(np.isfinite(middle) & framed, middle, 0.0)
-    return Coordinates(center, np.exp2(exponent), intercept, framed)
+    scale = np.exp2(exponent)
+    reach = np.max(np.abs(sample.X[counted] - center), axis=0, initial=0.0) / scale
+    return Coordinates(center, scale, intercept, framed, reach)
 
 
 def _location(X: Array) -> tuple[Array, Array]:

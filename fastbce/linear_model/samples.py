@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 # Rows that are solved first, where there are at least so many times more.
 PART_ROWS, PART_ROWS_PER_COLUMN, LEAST_THINNING = 1 << 14, 64, 4
+# Of samples in memory a part may have so many times these rows, and is itself solved by parts, down
+# to so many.
+PART_GROWTH, LEAST_PART = 4, 1 << 12
 # Samples that are not in memory are not brought there for a part of more columns.
 PART_COLUMNS = 256
 
@@ -129,8 +132,9 @@ class Memory:
 
     def part(self) -> Memory | None:
         """Return every k-th sample, or None where there are few anyway."""
-        every = self.n // part_size(self.columns)
-        return self.thinned(every) if every >= LEAST_THINNING else None
+        every = max(self.n // (PART_GROWTH * part_size(self.columns)), LEAST_THINNING)
+        least = max(LEAST_PART, PART_ROWS_PER_COLUMN * (self.columns + 1))
+        return self.thinned(every) if self.n // every >= least else None
 
     def sample(self, rows: int) -> Memory:
         """Return every k-th sample, at least so many where there are."""

@@ -32,10 +32,10 @@ NEWTON_COLUMNS = 4096
 NEAR = 1e-3
 # A decrement ratio above which they do not, and the Hessian is evaluated anew.
 SLOW = 0.1
-# How well a part of the rows is solved first. Most take 6 steps; more mean that a rare column
-# separates the part, not the rest, and its coefficient grows by 1 a step: from there the flights
-# took 38 passes, from coefficients of 0 they take 7.
-PART_TOL, PART_STEPS = 1e-4, 10
+# The Newton decrement at which a part of the rows takes its last step, for each parameter and row:
+# ten times what the minimum of a part is off by itself. Parts of 5,115, 20,459 and 81,836 flights
+# take 2, 1 and 1 Hessians, and all of them then 7 passes.
+PART_ENOUGH, PART_STEPS = 10.0, 10
 # Decrements of the log-likelihood, in squared standard errors: what a fit that is checked comes
 # down to (1e-7 standard errors), and what it must at least, where rounding ends it before.
 SETTLED, ENOUGH = 1e-14, 1e-8
@@ -43,6 +43,8 @@ SETTLED, ENOUGH = 1e-14, 1e-8
 # errors are 10^6 logits, a step of one logit is a short one, but changes them by a factor.
 STILL = 1e-7
 MOST_EXTRA = 30
+# The share of a Newton step that is tried last.
+LEAST_STEP = 1e-10
 # The gradient at which L-BFGS gives way to Newton steps, which double the digits: to go on to 1e-6
 # took it more than 200 steps for 135 columns of 602 rows.
 ROUGH = 1e-4
@@ -131,6 +133,7 @@ class _Curvature:
             objective.gram_dtype = FLOAT64
             hessian = np.asarray(objective(theta, hessian=True)[2])
             self.inverse = inverse_of(hessian)
+        self.theta, self.hessian = theta, hessian
         if len(self.inverse.null) and objective.refine:
             self.inverse = refined(objective, theta, hessian)
         self.steps = Steps()
@@ -172,23 +175,38 @@ def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Sol
     """Newton's method that seldom evaluates a Hessian, with a halving line search.
 
     With many rows, a part of them is solved first: its solution and its Hessian are close enough
-    that the rest takes about five passes for the gradient alone. Otherwise far from the solution
+    that the rest takes about six passes for the gradient alone. Otherwise far from the solution
     each pass brings the Hessian along; near it the last one serves on, corrected by what the steps
     tell. It ends when the Newton decrement is below ``1e-4 tol^2``, far below the square of a
     gradient of `tol`, or below the rounding of the loss.
     """
     if theta.size == 0:
         return Solution(theta, theta, 0, True)
+    curvature, begin = _from_a_part(objective, theta)
+    return _descend(objective, (theta, begin), curvature, tol, max_iter)[0]
+
+
+def _descend(
+    objective: Objective,
+    starts: tuple[Array, Array],
+    curvature: _Curvature | None,
+    tol: float,
+    max_iter: int,
+) -> tuple[Solution, _Curvature | None]:
+    """Take the steps of :func:`newton`, from the second start if it is not worse than nothing.
+
+    The curvature, or None, is what a part told at that start; returned is the last one.
+    """
     objective.gram_dtype = FLOAT64 if objective.refine else objective.rows.dtype
-    start = theta
-    curvature, theta = _from_a_part(objective, start)
+    start, theta = starts
     value, gradient, hessian = objective(theta, hessian=curvature is None)
     if theta is not start and not value <= np.log(2):
         # Worse than coefficients of 0: the part is not like the rest.
         curvature, theta = None, start
         value, gradient, hessian = objective(theta, hessian=True)
     if not np.isfinite(value):
-        return Solution(theta, gradient, 0, False, "the loss is not finite")
+        return Solution(theta, gradient, 0, False, "the loss is not finite"), None
+    borrowed = curvature is not None
     curvature = curvature or _Curvature(objective, theta, np.asarray(hessian))
     for iteration in range(max_iter + 1):
         step = curvature(gradient)
@@ -197,14 +215,21 @@ def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Sol
         if decrement <= max(EPS * abs(value), 1e-4 * tol**2):
             null = curvature.inverse.null
             if np.max(np.abs(null @ gradient), initial=0.0) > tol:
-                return Solution(theta, gradient, iteration, False, TOO_FLAT)
+                return Solution(theta, gradient, iteration, False, TOO_FLAT), curvature
             # The last step is free: its gain is below the rounding of the loss.
-            return Solution(theta - step, gradient, iteration, True)
+            return Solution(theta - step, gradient, iteration, True), curvature
         if iteration == max_iter:
             break
-        found = _search(objective, theta, step, value - 1e-4 * decrement + 4 * rounding, decrement)
+        enough = value - 1e-4 * decrement + 4 * rounding
+        least = 0.5 if borrowed else LEAST_STEP
+        found = _search(objective, theta, step, enough, decrement, least)
+        if found is None and borrowed:
+            # The part is not like the rest.
+            borrowed, hessian = False, objective(theta, hessian=True)[2]
+            curvature = _Curvature(objective, theta, np.asarray(hessian))
+            continue
         if found is None:
-            return Solution(theta, gradient, iteration, False, NO_STEP)
+            return Solution(theta, gradient, iteration, False, NO_STEP), curvature
         trial, value, new_gradient, hessian = found
         curvature.learn(trial - theta, new_gradient - gradient)
         theta, gradient = trial, new_gradient
@@ -212,16 +237,16 @@ def newton(objective: Objective, theta: Array, tol: float, max_iter: int) -> Sol
         if hessian is None and decrement > 10 * rounding and left > SLOW * decrement:
             hessian = objective(theta, hessian=True)[2]
         if hessian is not None:
-            curvature = _Curvature(objective, theta, hessian)
-    return Solution(theta, gradient, max_iter, False, "max_iter was reached")
+            borrowed, curvature = False, _Curvature(objective, theta, hessian)
+    return Solution(theta, gradient, max_iter, False, "max_iter was reached"), curvature
 
 
 def _search(
-    objective: Objective, theta: Array, step: Array, enough: float, decrement: float
+    objective: Objective, theta: Array, step: Array, enough: float, decrement: float, least: float
 ) -> tuple[Array, float, Array, Array | None] | None:
     """Return the first of ever shorter steps that lowers the value, with what is known there."""
     size = 1.0
-    while size > 1e-10:
+    while size > least:
         trial = theta - size * step
         value, gradient, hessian = objective(trial, hessian=decrement > NEAR and size == 1.0)
         if value <= enough + 1e-4 * (1 - size) * decrement:
@@ -231,16 +256,30 @@ def _search(
 
 
 def _from_a_part(objective: Objective, theta: Array) -> tuple[_Curvature | None, Array]:
-    """Return curvature and minimum of every k-th row, or None where rows are few."""
+    """Return curvature and minimum of every k-th row, or None where rows are few.
+
+    The part begins with a part of its own. Each is solved as well as its rows are worth.
+    """
     part = objective.rows.part()
     if part is None or not part.total:
         return None, theta
-    share = part.total / objective.rows.total
-    sub = replace(objective, rows=part, precision=objective.precision * share)
-    found = newton(sub, theta, PART_TOL, PART_STEPS)
-    if not found.converged:
+    sub = replace(
+        objective, rows=part, precision=objective.precision * (part.total / objective.rows.total)
+    )
+    begin = _from_a_part(sub, theta)[1]
+    # A penalty as of one row: a rare column may separate the part, not the rest, and its
+    # coefficient would grow with each step.
+    pull = np.zeros(theta.size)
+    reach = np.clip(np.nan_to_num(sub.coordinates.reach), 1.0, 1e8)  # a wild value ends nothing
+    pull[sub.coordinates.intercept :] = reach**2 * part.total / part.n
+    diagonal = sub.precision.ndim == 1
+    pulled = replace(sub, precision=sub.precision + (pull if diagonal else np.diag(pull)))
+    # A decrement of 1e-4 tol^2 is enough.
+    tol = 100 * np.sqrt(PART_ENOUGH * theta.size / part.n)
+    found, last = _descend(pulled, (theta, begin), None, tol, PART_STEPS)
+    if not found.converged or last is None:
         return None, theta
-    curvature = _Curvature(sub, found.theta, np.asarray(sub(found.theta, hessian=True)[2]))
+    curvature = _Curvature(sub, last.theta, last.hessian - np.diag(pull / part.total))
     # What no row of the part tells, others may.
     return (None if len(curvature.inverse.null) else curvature), found.theta
 

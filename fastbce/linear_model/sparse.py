@@ -14,7 +14,7 @@ from scipy import sparse
 
 from fastbce.functional import bce_with_logits_loss_gradient_hessian
 
-from .samples import Memory, add
+from .samples import LEAST_THINNING, Memory, add, part_size
 
 if TYPE_CHECKING:
     from fastbce._inputs import Array
@@ -44,6 +44,11 @@ class SparseRows(Memory):
     def _dense(self, part: slice) -> tuple[Array, Array, Array | None]:
         weight = None if self.weight is None else self.weight[part]
         return self.X[part].toarray(), self.y[part], weight
+
+    def part(self) -> Memory | None:
+        """Return every k-th sample, dense, or None where there are few anyway."""
+        every = self.n // part_size(self.columns)
+        return self.thinned(every) if every >= LEAST_THINNING else None
 
     def thinned(self, every: int) -> Memory:
         """Return every so many-th sample, dense."""

@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the functions that cost the most out, and compile nothing."""
-    names = ("sigmoid", "bce_loss", "focal_loss_gradient_hessian")
+    names = ("sigmoid", "bce_loss", "sigmoid_clipped_bce", "focal_loss_gradient_hessian")
     monkeypatch.setattr(agreement, "OPERATIONS", {name: OPERATIONS[name] for name in names})
     monkeypatch.setattr(agreement, "LARGE", 50_000)
+
+
+def plain(results: Any) -> bool:
+    """Tell whether these are arrays that can be computed with: not bits of bfloat16."""
+    return all(r.dtype.names is None for r in results)
 
 
 def put(monkeypatch: pytest.MonkeyPatch, name: str, change: Any) -> None:
@@ -41,8 +46,10 @@ def test_all_is_right(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    if backend_name == "numba":  # its kernels cost seconds to compile: one will do
-        monkeypatch.setattr(agreement, "OPERATIONS", {"sigmoid": OPERATIONS["sigmoid"]})
+    # The kernels of one function cost seconds to compile: one will do.
+    only_one = {"sigmoid": OPERATIONS["sigmoid"]}
+    functions = only_one if backend_name == "numba" else OPERATIONS
+    monkeypatch.setattr(agreement, "OPERATIONS", functions)
     with fastbce.use_backend(backend_name):
         assert cli.main(["check", "--json", str(tmp_path / "check.json")]) == 0
     captured = capsys.readouterr()
@@ -73,10 +80,15 @@ def test_json_on_the_standard_output(few: None, capsys: pytest.CaptureFixture[st
     ("name", "change", "fault"),
     [
         ("sigmoid", lambda s: s * s.dtype.type(1 + 1e-4) if s.dtype.names is None else s, "error"),
+        (
+            "sigmoid_clipped_bce",
+            lambda r: (r[0], r[1] * 0.5 + 0.5, r[2]) if plain(r) else r,
+            "error",
+        ),
         ("bce_loss", lambda x: x + x.dtype.type(1e-2) if np.ndim(x) == 0 else x, "error"),
         ("sigmoid", lambda s: np.where(np.isnan(s), 0, s) if s.dtype.names is None else s, "inf"),
     ],
-    ids=["element", "mean", "special value"],
+    ids=["element", "chain", "mean", "special value"],
 )
 def test_a_wrong_number_is_found(
     few: None,
@@ -92,7 +104,9 @@ def test_a_wrong_number_is_found(
     text = capsys.readouterr().out.partition("FAILED:")[2]
     found = [line for line in text.splitlines() if line]
     assert found
-    assert all(line.startswith(f"{name} ") for line in found)
+    # The chain is compared with the functions that it replaces: where one is wrong, both are named.
+    assert all(line.startswith((f"{name} ", "sigmoid_clipped_bce ")) for line in found)
+    assert any(line.startswith(f"{name} ") for line in found)
     assert fault in text
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import fastbce
-from fastbce import _backends, _machine, _threads, cli
+from fastbce import _machine, cli
+from fastbce._settings import settings
 
 if TYPE_CHECKING:
     import argparse
@@ -127,20 +128,16 @@ def test_plot_dir_must_exist(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.parametrize(
-    ("variable", "module", "cached"),
-    [
-        ("FASTBCE_BACKEND", _backends, "_default_backend"),
-        ("FASTBCE_NUM_THREADS", _threads, "_num_threads"),
-    ],
+    ("variable", "cached"),
+    [("FASTBCE_BACKEND", "backend"), ("FASTBCE_NUM_THREADS", "num_threads")],
 )
 def test_bad_environment_is_one_line_and_exits_2(
     variable: str,
-    module: object,
     cached: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(module, cached, None)
+    monkeypatch.setattr(settings, cached, None)
     monkeypatch.setenv(variable, "nonsense")
     assert cli.main(["info"]) == 2
     line = one_line(capsys.readouterr().err)

@@ -18,10 +18,10 @@ import pyarrow as pa
 from pyarrow import feather, parquet
 
 from fastbce import cli
+from fastbce._limits import available_memory
 from fastbce._writing import write_whole
 from fastbce.cli import formats
 from fastbce.cli.formats import read_table
-from fastbce.cli.memory import available_memory
 from fastbce.linear_model import LogisticRegression
 from fastbce.model_file import Feature, TableError, load
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,6 +58,13 @@ def run_with_losses(name: str, losses: list[float], seconds: float = 1.0) -> _tr
     return run
 
 
+def few(monkeypatch: pytest.MonkeyPatch, *, agree: bool = True) -> None:
+    """Leave the work out."""
+    monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: [{"ok": True}])
+    monkeypatch.setattr(flights, "run", lambda console: [{"ok": agree}])
+    monkeypatch.setattr(significance, "run", lambda console, plot_dir: [])
+
+
 def test_breast_cancer_predicts_malignant() -> None:
     data = _data.load_breast_cancer()
     y = np.concatenate([data.y_train, data.y_test])
@@ -90,8 +98,15 @@ def test_flights_are_all_there_without_leaks(all_flights: Flights) -> None:
 
 
 def test_breast_cancer_run(console: Console, tmp_path: Path) -> None:
-    assert breast_cancer.run(console, tmp_path, epochs=60)
+    one, every = breast_cancer.run(console, tmp_path, epochs=60)
+    assert (one["ok"], every["ok"]) == (True, True)
+    assert (one["variables"], every["variables"]) == (1, 30)
     text = printed(console)
+    for found in (one, every):
+        shown = f"held-out accuracy {found['accuracy']:.1%} of 142 tumours, log-loss "
+        assert shown + f"{found['log_loss']:.4f}" in text
+    for tumour in every["tumours"]:
+        assert f"{tumour['probability']:.4f}" in text
     for part in ("One variable: mean radius", "All 30", "held-out accuracy", "log-loss", "agree"):
         assert part in text
     plot = tmp_path / breast_cancer.PLOT_NAME
@@ -103,8 +118,11 @@ def test_flights_run(
     console: Console, all_flights: Flights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(flights, "load_flights", lambda: all_flights)
-    assert flights.run(console, epochs=4, rows=20_000)
+    found, more = flights.run(console, epochs=4, rows=20_000)
     text = printed(console)
+    assert (found["ok"], more["ok"], found["epochs"], more["rows"]) == (True, True, 4, 200_000)
+    for run in (*found["runs"], *more["runs"]):
+        assert f"{run['seconds']['epoch'] * 1e3:.3f} ms" in text
     for part in ("20,000 flights", "sigmoid + loss", "whole epoch", "fused class", "agree"):
         assert part in text
 
@@ -151,19 +169,43 @@ def test_faster_says_nothing_of_the_kind(console: Console) -> None:
 def test_command_fails_when_the_losses_disagree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: True)
-    monkeypatch.setattr(flights, "run", lambda console: False)
-    monkeypatch.setattr(significance, "run", lambda console, plot_dir: None)
+    few(monkeypatch, agree=False)
     assert cli.main(["demo", "--plot-dir", str(tmp_path)]) == 1
     assert "DOES NOT AGREE" in capsys.readouterr().out
+
+
+def test_json_has_the_numbers_and_the_standard_output_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few(monkeypatch)
+    runs = [run_with_losses("theirs", [0.5]), run_with_losses("ours", [float("nan")])]
+    found = _report.facts(runs, np.zeros((3, 2), np.float32), agreed=False)
+    monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: [found])
+    assert cli.main(["demo", "--plot-dir", str(tmp_path), "--json", "-"]) == 1
+    captured = capsys.readouterr()
+    result = json.loads(captured.out)
+    assert "DOES NOT AGREE" in captured.err
+    assert (result["ok"], result["flights"], result["significance"]) == (False, [{"ok": True}], [])
+    (training,) = result["breast_cancer"]
+    assert (training["rows"], training["variables"], training["dtype"]) == (3, 2, "float32")
+    first, second = training["runs"]
+    assert first["loss"] == {"first": 0.5, "last": 0.5}
+    assert second["loss"]["last"] is second["largest_difference"] is None
+
+
+def test_json_that_cannot_be_written_is_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "run_demo", None)
+    arguments = ["--plot-dir", str(tmp_path), "--json", str(tmp_path / "no" / "demo.json")]
+    assert cli.main(["demo", *arguments]) == 2
+    assert "--json" in capsys.readouterr().err
 
 
 def test_demo_opens_with_the_machine(
     console: Console, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(breast_cancer, "run", lambda console, plot_dir: True)
-    monkeypatch.setattr(flights, "run", lambda console: True)
-    monkeypatch.setattr(significance, "run", lambda console, plot_dir: None)
+    few(monkeypatch)
     assert demo.run_demo(tmp_path, console=console)
     first = printed(console).splitlines()[0]
     assert "Numba" in first
@@ -191,8 +233,12 @@ def test_significance(
     console: Console, tmp_path: Path, all_flights: Flights, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(significance, "load_flights", lambda: all_flights)
-    significance.run(console, tmp_path, every=11)
+    tumours, late = significance.run(console, tmp_path, every=11)
     text = printed(console)
+    for found in (tumours, late):
+        assert f"p-values in {found['seconds'] * 1e3:.1f} ms" in text
+        for peer in found["scikit-learn"]:
+            assert f"{peer['solver']}: fit without them in {peer['seconds'] * 1e3:.1f} ms" in text
     for part in ("mean texture", "p-value", "separate completely", "carrier UA", "scikit-learn"):
         assert part in text
     assert (tmp_path / significance.PLOT_NAME).read_bytes().startswith(b"\x89PNG")

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 import fastbce
-from fastbce import cli
+from fastbce import _warmup, cli
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 PROGRAM = importlib.import_module("fastbce.cli.main")
 ROOT = Path(__file__).resolve().parents[2]
@@ -64,6 +66,67 @@ def test_warmup(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     assert cli.main(["warmup", "focal_loss", "--linear"]) == 0
     assert calls == [(("focal_loss",), {"linear": True})]
     assert re.fullmatch(r"kernels ready after \d+\.\d s\n", capsys.readouterr().out)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def on_screen(written: str) -> list[str]:
+    """Return the lines that are left when carriage returns have had their way."""
+    lines = []
+    for line in written.split("\n"):
+        shown = ""
+        for part in line.split("\r"):
+            shown = part + shown[len(part) :]
+        lines.append(shown.rstrip())
+    return lines
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO, lambda: None])
+@pytest.mark.parametrize("command", ["check", "warmup"])
+def test_progress_is_for_terminals(
+    command: str,
+    stream: Callable[[], io.StringIO | None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if command == "check":
+        agreement = importlib.import_module("fastbce.cli.agreement")
+        monkeypatch.setattr(agreement, "OPERATIONS", {"sigmoid": agreement.OPERATIONS["sigmoid"]})
+        monkeypatch.setattr(agreement, "LARGE", 50_000)
+        backend, step, left = "numpy", "checked 1/", [""]
+    else:
+        task = _warmup._Task("sigmoid float32", ())
+        monkeypatch.setattr(_warmup, "_tasks", lambda more, linear: [task])
+        backend, step = "numba", "fastbce: sigmoid float32"
+        left = ["fastbce: the most used kernels are", "fastbce: all kernels are", ""]
+    written = stream()
+    monkeypatch.setattr(sys, "stderr", written)
+    with fastbce.use_backend(backend):
+        assert cli.main([command]) == 0
+    monkeypatch.undo()
+    assert step not in capsys.readouterr().out
+    text = "" if written is None else written.getvalue()
+    if isinstance(written, Terminal):
+        assert step in text
+        assert [line.partition(" ready")[0] for line in on_screen(text)] == left
+    else:
+        assert text == ""
+
+
+def test_a_closed_standard_error_leaves_json_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check = importlib.import_module("fastbce.cli.check")
+    monkeypatch.setattr(check, "measure", lambda libraries: [])
+    monkeypatch.setattr(sys, "stderr", None)
+    with fastbce.use_backend("numpy"):
+        assert cli.main(["check", "--json", "-"]) == 0
+        assert cli.main(["check", "--json", "no/such/directory"]) == 2
+    monkeypatch.undo()
+    assert json.loads(capsys.readouterr().out)["ok"]
 
 
 @pytest.mark.parametrize(("name", "backend"), [("nonsense", "numba"), ("softplus", "numpy")])

@@ -13,7 +13,8 @@ import pytest
 from checks import in_ci
 
 import fastbce
-from fastbce import _backends, _threads
+from fastbce import _backends, _limits, _threads
+from fastbce._settings import settings
 
 if TYPE_CHECKING:
     import subprocess
@@ -197,7 +198,7 @@ def test_the_warning_points_at_the_caller(call: str, python: Python) -> None:
 @pytest.mark.usefixtures("fresh_settings")
 def test_threads_from_first_to_last_source(monkeypatch: pytest.MonkeyPatch) -> None:
     def asked_again() -> int:
-        monkeypatch.setattr(_threads, "_num_threads", None)
+        monkeypatch.setattr(settings, "num_threads", None)
         return fastbce.get_num_threads()
 
     monkeypatch.setattr(_threads, "usable_cpus", lambda: 5)
@@ -267,7 +268,7 @@ def test_quota_of_a_container(files: dict[str, str], quota: int | None, tmp_path
         path = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(content)
-    assert _threads._cgroup_quota(tmp_path) == quota
+    assert _limits.cgroup_quota(tmp_path) == quota
 
 
 @pytest.mark.parametrize(
@@ -277,8 +278,8 @@ def test_usable_processors(
     mask: set[int], quota: int | None, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: mask, raising=False)
-    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: quota)
-    assert _threads.usable_cpus() == count
+    monkeypatch.setattr(_limits, "cgroup_quota", lambda: quota)
+    assert _limits.usable_cpus() == count
 
 
 @pytest.mark.parametrize("reported", [6, None])
@@ -287,8 +288,8 @@ def test_usable_processors_without_an_affinity_mask(
 ) -> None:
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: reported)
-    monkeypatch.setattr(_threads, "_cgroup_quota", lambda: None)
-    assert _threads.usable_cpus() == (reported or 1)
+    monkeypatch.setattr(_limits, "cgroup_quota", lambda: None)
+    assert _limits.usable_cpus() == (reported or 1)
 
 
 # --- warm-up ------------------------------------------------------------------------------------

@@ -18,7 +18,9 @@ from cases import Array, Case
 from checks import every_case, options_for, same_bits
 
 import fastbce
+from fastbce import _limits
 from fastbce._engine import memory
+from fastbce._settings import settings
 
 if TYPE_CHECKING:
     import subprocess
@@ -157,7 +159,7 @@ def test_the_number_of_blocks_is_bounded() -> None:
 
 
 def test_the_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_most", 3 * 8 * N)
+    monkeypatch.setattr(settings, "most_kept", 3 * 8 * N)
     kept = [memory.empty((N,), F8) for _ in range(5)]
     assert len(memory._blocks) == 3
     del kept
@@ -179,18 +181,18 @@ def test_the_blocks_used_last_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_share_of_the_memory(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     nothing = tmp_path / "nothing"
-    whole = memory._usable_memory(nothing)
+    whole = _limits.usable_memory(nothing)
     assert 2**26 < whole < 2**60
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory._usable_memory(tmp_path) == whole
+    assert _limits.usable_memory(tmp_path) == whole
     (tmp_path / "memory.max").write_text("123456789\n")
-    assert memory._usable_memory(tmp_path) == 123456789
+    assert _limits.usable_memory(tmp_path) == 123456789
     (tmp_path / "memory").mkdir()
     (tmp_path / "memory" / "memory.limit_in_bytes").write_text("123456\n")
-    assert memory._usable_memory(tmp_path) == 123456
+    assert _limits.usable_memory(tmp_path) == 123456
     monkeypatch.delattr(os, "sysconf")
     monkeypatch.setitem(sys.modules, "resource", None)
-    assert memory._usable_memory(nothing) == memory.UNKNOWN
+    assert _limits.usable_memory(nothing) == _limits.UNKNOWN
 
 
 def test_the_switch(python: Python) -> None:

@@ -158,7 +158,9 @@ def test_only_sums_travel(client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert survey is not None
     rows = interop._Cluster(survey, None, chunks)
     monkeypatch.setattr(distributed.Client, "gather", watched)
-    coordinates = Coordinates(np.zeros(4), np.ones(4), intercept=True, framed=False)
+    coordinates = Coordinates(
+        np.zeros(4), np.ones(4), intercept=True, framed=False, reach=np.ones(4)
+    )
     objective = Objective(rows, coordinates, np.zeros(5), np.zeros(5))
     objective(np.zeros(5))
     objective(np.zeros(5), hessian=True)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import fastbce
+from fastbce._settings import settings
 
 ensemble = pytest.importorskip("sklearn.ensemble", reason="a loss for scikit-learn")
 base = pytest.importorskip("sklearn.base", reason="a loss for scikit-learn")
@@ -88,7 +89,7 @@ def test_one_thread_means_one(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(fastbce.get_num_threads())
 
     monkeypatch.setattr(fastbce.functional, "bce_with_logits_gradient", spy)
-    monkeypatch.setattr(fastbce._threads, "_num_threads", 3)
+    monkeypatch.setattr(settings, "num_threads", 3)
     z = np.zeros(4)
     for threads in (1, 2):
         HalfBinomialLoss().gradient(z, z, n_threads=threads)

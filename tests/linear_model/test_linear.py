@@ -159,17 +159,17 @@ def test_a_logit_has_the_same_bits_wherever_its_row_stands(
     """Eight short rows are summed at a time, or four, the last of them with rows read again."""
     from numba import njit
 
-    from fastbce._kernels.linear import row_logits_block
+    from fastbce._kernels.linear import linear_logits_block
 
     logits = njit(error_model="numpy", _nrt=False)(  # type: ignore[call-overload]
-        row_logits_block.py_func
+        linear_logits_block.py_func
     )
     X, _, coef = draw(rng, (23, columns), dtype)
     one, flat, together = coef[0], X.reshape(-1), np.empty(23, dtype)
-    logits(flat, columns, 0, None, coef, one, together)
+    logits(flat, columns, 0, None, None, coef, one, together)
     alone = np.empty_like(together)
     for i in range(23):
-        logits(flat[i * columns :], columns, 0, None, coef, one, alone[i : i + 1])
+        logits(flat[i * columns :], columns, 0, None, None, coef, one, alone[i : i + 1])
     assert same_bits(together, alone)
     assert_near(together, X @ coef + one, TOLERANCE[dtype])
 
@@ -329,15 +329,15 @@ print(fastbce.linear_bce_loss_gradient(np.ones((3, 1)), [0, 1, 1], [0.0])[0])
 @pytest.mark.parametrize(
     ("name", "centered", "dtype"),
     [
-        ("row_logits_block", True, "f4"),
-        ("row_gradient_block", False, "f8"),
+        ("linear_logits_block", True, "f4"),
+        ("linear_gradient_block", False, "f8"),
         ("gram_block", False, "f4"),
-        *starmap(in_ci, product(["row_logits_block"], [False], ["f4", "f8"])),
-        *starmap(in_ci, product(["row_gradient_block"], [True], ["f4", "f8"])),
-        *starmap(in_ci, product(["column_logits_block"], [True], ["f4", "f8"])),
-        *starmap(in_ci, product(["column_gradient_block"], [True], ["f4", "f8"])),
-        in_ci("row_logits_block", True, "f8"),
-        in_ci("row_gradient_block", False, "f4"),
+        *starmap(in_ci, product(["linear_logits_block"], [False], ["f4", "f8"])),
+        *starmap(in_ci, product(["linear_gradient_block"], [True], ["f4", "f8"])),
+        *starmap(in_ci, product(["linear_logits_block by column"], [True], ["f4", "f8"])),
+        *starmap(in_ci, product(["linear_gradient_block by column"], [True], ["f4", "f8"])),
+        in_ci("linear_logits_block", True, "f8"),
+        in_ci("linear_gradient_block", False, "f4"),
         in_ci("gram_block", False, "f8"),
     ],
 )
@@ -348,15 +348,15 @@ def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
 
     kernels = {**vars(gram), **vars(linear)}
     function = njit(error_model="numpy", _nrt=False)(  # type: ignore[call-overload]
-        kernels[name].py_func
+        kernels[name.removesuffix(" by column")].py_func
     )
     x, one = np.ones(64, dtype), np.dtype(dtype).type(1)
     frame = np.ones((2, 32), dtype) if centered else None
     arguments = {
-        "row_logits_block": (x, 32, 64, frame, x[:32], one, x[:2].copy()),
-        "row_gradient_block": (x, 32, 64, frame, x[:2], np.zeros(32)),
-        "column_logits_block": (x, 32, frame, x[:2], one, x[:32].copy()),
-        "column_gradient_block": (x, 32, frame, x[:32], np.zeros(2)),
+        "linear_logits_block": (x, 32, 64, None, frame, x[:32], one, x[:2].copy()),
+        "linear_gradient_block": (x, 32, 64, None, frame, x[:2], np.zeros(32)),
+        "linear_logits_block by column": (x, 32, 0, True, frame, x[:2], one, x[:32].copy()),
+        "linear_gradient_block by column": (x, 32, 0, True, frame, x[:32], np.zeros(2)),
         "gram_block": (x, x.copy(), 2, 32, np.zeros(32 * 32)),
     }[name]
     function(*arguments)
@@ -364,6 +364,6 @@ def test_kernels_are_packed(name: str, centered: bool, dtype: str) -> None:
     fused = re.findall(r"vfmadd\w+p[sd]\s.*%([yz])mm", assembly)
     assert len(fused) >= 4
     # The next block comes into the second-level cache meanwhile.
-    assert ("prefetcht1" in assembly) == name.startswith("row_")
+    assert ("prefetcht1" in assembly) == (name in ("linear_logits_block", "linear_gradient_block"))
     # Reference counts cost more than the arithmetic of a short row.
     assert "NRT_decref" not in assembly

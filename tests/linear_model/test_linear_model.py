@@ -82,9 +82,34 @@ def test_many_rows_start_from_a_part(backend: str, rng: np.random.Generator) -> 
     np.testing.assert_allclose(parameters(model), peer(X, y, np.inf), rtol=1e-6)
 
 
+def thinning(X: Array, y: Array) -> int:
+    """Return how many rows there are for each row of the part that is solved first."""
+    part = _rows.Memory(X, y).part()
+    assert part is not None
+    return int(part.X.strides[0] // X.strides[0])
+
+
+def test_parts_have_parts_until_rows_are_few(rng: np.random.Generator) -> None:
+    X, y = draw(rng, 400_000)
+    rows: _rows.Memory | None = _rows.Memory(X, y)
+    sizes = []
+    while rows is not None:
+        sizes.append(rows.n)
+        rows = rows.part()
+    assert sizes == [400_000, 66_667, 16_667, 4_167]
+
+
+def test_a_large_batch_starts_from_a_part_too(rng: np.random.Generator) -> None:
+    X, y = draw(rng, 50_000)
+    model = LogisticRegression(C=10.0).partial_fit(X[:500], y[:500])
+    assert _rows.Memory(X[500:], y[500:]).part() is not None
+    model.partial_fit(X[500:], y[500:])
+    np.testing.assert_allclose(parameters(model), peer(X, y, 10.0), rtol=2e-2, atol=2e-3)
+
+
 def test_a_part_that_is_not_like_the_rest(rng: np.random.Generator) -> None:
     X, y = draw(rng, 150_000)
-    every = len(X) // _rows.PART_ROWS
+    every = thinning(X, y)
     y[::every] = 1 - y[::every]
     X[1::every, 0] *= 5
     rare = np.zeros((len(X), 1))
@@ -102,7 +127,7 @@ def test_a_part_that_is_separated_costs_few_passes(
 ) -> None:
     X, y = draw(rng, 150_000)
     rare = np.zeros((len(X), 1))
-    rare[1 :: 30 * (len(X) // _rows.PART_ROWS)] = 1
+    rare[1 :: 30 * thinning(X, y)] = 1
     rare[0] = 1  # the only one in the part
     y[0] = 0
     X = np.hstack([X, rare])
@@ -115,7 +140,7 @@ def test_a_part_that_is_separated_costs_few_passes(
     reduce = _rows.Memory.reduce
     monkeypatch.setattr(_rows.Memory, "reduce", counted)
     model = LogisticRegression(C=np.inf).fit(X, y)
-    assert passes.count(len(X)) < 15
+    assert passes.count(len(X)) < 12
     np.testing.assert_allclose(parameters(model), peer(X, y, np.inf), rtol=1e-6)
 
 

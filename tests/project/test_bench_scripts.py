@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,40 @@ def test_every_script_is_run_here() -> None:
 def test_linear(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(monkeypatch, capsys, "linear", "--rounds", "1", SHAPES=((300, 5),), PAUSE=0.0)
     assert out.count("| 300 x 5 |") == 8
+
+
+@pytest.mark.ci
+@linux_only
+def test_classes(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import fastbce
+
+    # One row is measured on one thread, in a process of its own otherwise.
+    monkeypatch.setattr(fastbce, "set_num_threads", lambda count: None)
+    constants = {
+        "STEP_SIZES": (100,),
+        "CALL_SIZES": (1,),
+        "MEMORY_STEPS": 2,
+        "POOL_STEPS": 3,
+        **dict.fromkeys(["FRESH_SIZE", "MEMORY_SIZE", "POOL_SIZE"], 100),
+        "apart": lambda function, *arguments, **environment: function(*arguments),
+    }
+    out = run(monkeypatch, capsys, "classes", "--rounds", "2", **constants)
+    tables = out.split("\n\n")[1:]
+    assert len(tables) == 5
+    for table in tables:
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+    assert out.count("| 100 |") == 2
+    assert "| step, fused class |" in out
+    assert out.count("| `sigmoid` | float") == 2
+    assert out.count("| two classes, 2 steps |") == 2
+
+
+def test_classes_measures_each_row_in_a_process_of_its_own() -> None:
+    apart = script("classes").apart
+    before = os.environ.get("FASTBCE_POOL")
+    assert apart(os.getpid) != os.getpid()
+    assert apart(os.getenv, "FASTBCE_POOL", FASTBCE_POOL="0") == "0"
+    assert os.environ.get("FASTBCE_POOL") == before
 
 
 def test_handover(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
