@@ -1,9 +1,9 @@
-"""Losses inside a PyTorch program: ``python bench/in_torch.py [--compile]`` (needs PyTorch).
+"""Losses inside a PyTorch program: ``python bench/in_torch.py [--compile] [--dtype bfloat16]``.
 
-Float32 logits, medians of rounds in which all take turns. The first table has whole steps, forward
-and backward, one after the other: by the adapter, by PyTorch, and with ``--compile`` both under
-``torch.compile``. The second has the adapter's call for loss and gradient with an operation of
-PyTorch on the same logits before and after it:
+It needs PyTorch. Logits, float32 unless another dtype is named, medians of rounds in which all take
+turns. The first table has whole steps, forward and backward, one after the other: by the adapter,
+by PyTorch, and with ``--compile`` both under ``torch.compile``. The second has the adapter's call
+for loss and gradient with an operation of PyTorch on the same logits before and after it:
 
 - alone: one call after the other with nothing between, on the threads that are faster;
 - chosen: as the adapter works, by recent timings;
@@ -30,17 +30,18 @@ if TYPE_CHECKING:
 
     Times = dict[str, list[float]]
 
-SIZES = (32_768, 100_000, 300_000, 1_000_000, 10_000_000)
+SIZES = (8_192, 16_384, 32_768, 100_000, 300_000, 1_000_000, 10_000_000)
+DTYPES = ("float32", "float64", "float16", "bfloat16")
 ROUNDS, CALLS = 9, 30
 # Elements of all calls of one way in one round, at most.
 ELEMENTS = 30_000_000
 THEIRS = torch.nn.functional
 
 
-def data(n: int) -> tuple[Any, Any]:
+def data(n: int, dtype: Any) -> tuple[Any, Any]:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(n, generator=generator) * 3
-    return x, (torch.rand(n, generator=generator) < 0.3).float()
+    return x.to(dtype), (torch.rand(n, generator=generator) < 0.3).to(dtype)
 
 
 def seconds(call: Callable[[], Any], between: Callable[[], Any] | None, n: int) -> list[float]:
@@ -77,7 +78,7 @@ def loss_of(module: Any, x: Any, y: Any) -> Any:
     return module.binary_cross_entropy_with_logits(x, y)
 
 
-def steps(compiled: bool) -> None:
+def steps(dtype: Any, *, compiled: bool) -> None:
     """Print the first table."""
     ours, theirs = (partial(loss_of, module) for module in (interop, THEIRS))
     functions = {"fastbce": ours, "PyTorch": theirs}
@@ -88,7 +89,7 @@ def steps(compiled: bool) -> None:
     print(f"| elements | {' | '.join(functions)} | PyTorch / fastbce |")
     print("| --- " * (2 + len(functions)) + "|")
     for n in SIZES:
-        x, y = data(n)
+        x, y = data(n, dtype)
         leaf = x.requires_grad_()
         us = medians(
             {
@@ -113,13 +114,13 @@ def on(team: bool | None, count: int, call: Callable[[], list[float]]) -> list[f
         fastbce.set_num_threads(threads)
 
 
-def among_operations(threads: int) -> None:
+def among_operations(threads: int, dtype: Any) -> None:
     """Print the second table."""
     print("\nloss and gradient between operations of PyTorch, us\n")
     print("| elements | alone | chosen | chosen / alone | own | PyTorch's | one |")
     print("| --- " * 7 + "|")
     for n in SIZES:
-        x, y = data(n)
+        x, y = data(n, dtype)
         call = partial(loss_of, interop, x.clone().requires_grad_(), y)
         alone = partial(seconds, call, None, n)
         among = partial(seconds, call, partial(torch.sigmoid, x), n)
@@ -142,10 +143,13 @@ def among_operations(threads: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32")
+    given = parser.parse_args()
+    dtype = getattr(torch, given.dtype)
     threads = fastbce.get_num_threads()
     print(f"{machine_line()}; PyTorch {torch.__version__}, {torch.get_num_threads()} threads")
-    steps(parser.parse_args().compile)
-    among_operations(threads)
+    steps(dtype, compiled=given.compile)
+    among_operations(threads, dtype)
 
 
 if __name__ == "__main__":

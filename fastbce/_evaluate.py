@@ -161,12 +161,21 @@ def _evaluate(
     return results[0] if len(results) == 1 else tuple(results)
 
 
+def prepared(name: str, scores: Array, y_true: Array) -> Callable[..., Any] | None:
+    """Return ``call(scores, y_true, scale)`` for a loss without options of plain arrays.
+
+    It returns the sum of the losses, or None, and the arrays of the other results. Arrays that are
+    not plain, and labels that are looked at, have none.
+    """
+    return _short(OPERATIONS[name], None, scores, y_true) if are_plain(scores, y_true) else None
+
+
 def _short(operation: Operation, own: Any, x: Array, y: Array) -> Callable[..., Any] | None:
-    """Return what computes a short call on plain arrays without options; None for other calls.
+    """Return what computes a call on plain arrays without options; None for other calls.
 
     To find out the same for every call took more than half the time of one element.
     """
-    if 0 < x.nbytes < backend("elementwise").SHORT and (own is None or type(own) is float):
+    if x.nbytes and (own is None or type(own) is float) and backend("elementwise").SHORT:
         return _short_of(operation, own, x.dtype, y.dtype)
     return None
 

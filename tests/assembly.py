@@ -41,9 +41,12 @@ for dtype in (np.float32, np.float64):
             call(z, *[x] * more, out=z)
             call(turned, *[turned] * more)
             continue
-        widest = calls[max(calls, key=len)]
+        widest_results = max(calls, key=len)
+        widest = calls[widest_results]
         if family.kin is not None:  # the same loops, with more in them
-            widest(x, x, reduction="none")
+            for results in (("loss",), ("loss", "gradient"), widest_results):
+                if results in calls:
+                    calls[results](x, x, reduction="none")
             widest(x, x)
             continue
         calls["gradient",](x, x)

@@ -176,8 +176,9 @@ def _run(
     slots: Any,
 ) -> None:
     n = arrays[0].size
-    if any(isinstance(a, np.ndarray) and a.size != n for a in arrays):
-        raise mismatch(*arrays)
+    for a in arrays:
+        if isinstance(a, np.ndarray) and a.size != n:
+            raise mismatch(*arrays)
     if threads == 1 and n <= ALONE:
         kernel.run(0, 0, arrays, options(0, 1, spaces))
         return

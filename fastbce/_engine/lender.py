@@ -85,7 +85,8 @@ class Lender:
 
     def choice(self, kind: Any, n: int) -> Choice:
         """Return what is known of calls of that kind, of about that many elements."""
-        return self._choices.setdefault((kind, n.bit_length()), Choice())
+        key = (kind, n.bit_length())
+        return self._choices.get(key) or self._choices.setdefault(key, Choice())
 
     def _withdraw(self) -> None:
         self.slots = None

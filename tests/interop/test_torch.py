@@ -5,12 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 from torch_cases import NAMES, F, N, both, is_ours, labels, scores, weights
 
+import fastbce
+from fastbce._bfloat16 import numbers
 from fastbce.interop import torch as interop
 from fastbce.interop.torch import _ways
 
@@ -54,6 +57,75 @@ def test_narrow_floats_are_as_exact_as_their_dtype(name: str, dtype: Any) -> Non
     torch.testing.assert_close(
         ours[1].double(), gradient, rtol=8 * unit, atol=torch.finfo(dtype).smallest_normal
     )
+
+
+@pytest.mark.usefixtures("any_size")
+@pytest.mark.parametrize("forked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_floats_have_the_bits_of_our_functions(
+    dtype: Any, forked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch converts them to float32 and back, which it must not in a forked child."""
+    monkeypatch.setattr(_ways, "_is_forked", lambda: forked)
+    x, soft = scores(NAMES[1], (3, 7001), dtype), scores("", (3, 7001), dtype, seed=4)
+    for reduction in ("mean", "sum", "none"):
+        for y, weight in ((soft, None), (soft, weights(7001, dtype)), (soft > 0.5, None)):
+            leaf = x.clone().requires_grad_()
+            options: dict[str, Any] = {"reduction": reduction}
+            loss = interop.binary_cross_entropy_with_logits(leaf, y, weight, **options)
+            slope = torch.autograd.grad(loss, leaf, torch.ones_like(loss))[0]
+            if weight is not None:
+                options["sample_weight"] = _ways.as_array(weight)
+            arrays = (_ways.as_array(t) for t in (x, y))
+            expected = fastbce.bce_with_logits_loss_gradient(*arrays, **options)
+            assert is_ours(loss)
+            for found, wanted in zip((loss.detach(), slope), expected, strict=True):
+                same = torch.from_numpy(numbers(np.asarray(wanted), np.float32)).to(dtype)
+                assert found.dtype == dtype
+                assert torch.equal(found, same), (reduction, y.dtype)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "digits"), [(torch.bfloat16, 8), (torch.float16, 11), (torch.float64, 53)], ids=str
+)
+def test_a_loss_is_rounded_once(dtype: Any, digits: int) -> None:
+    for exponent in (-12, 0, 3, 11):
+        unit = 2.0 ** (exponent + 1 - digits)
+        for steps, expected in ((0.5 + 2.0**-25, 1), (0.5, 0), (1.5, 2), (0.5 - 2.0**-25, 0)):
+            value = 2.0**exponent + steps * unit
+            if digits < 53:
+                assert _ways._rounded(value, dtype) == 2.0**exponent + expected * unit
+            else:
+                assert _ways._rounded(value, dtype) == value
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
+def test_losses_that_their_dtype_has_not(dtype: Any) -> None:
+    most = torch.finfo(dtype).max
+    for value, label, expected in (
+        (most, 0.0, torch.inf),
+        (-most, 0.0, 0.0),
+        (torch.nan, 0.0, None),
+    ):
+        x, y = torch.full((N,), value, dtype=dtype), torch.full((N,), label, dtype=dtype)
+        loss = interop.binary_cross_entropy_with_logits(x, y, reduction="sum")
+        assert loss.isnan() if expected is None else loss == expected
+
+
+@pytest.mark.usefixtures("any_size")
+def test_a_tensor_that_was_kept_from_a_derived_function() -> None:
+    kept = []
+
+    def square(x: Any) -> Any:
+        kept.append(x)
+        return (x**2).sum()
+
+    torch.func.grad(square)(torch.linspace(-2, 2, 9))
+    x, other = kept[0], torch.linspace(0, 1, 9).requires_grad_()
+    for arguments in ((x, other.detach()), (other, x), (other.detach(), x)):
+        ours, theirs = (m.binary_cross_entropy_with_logits(*arguments) for m in (interop, F))
+        torch.testing.assert_close(ours, theirs)
+        assert ours.requires_grad == theirs.requires_grad
 
 
 @pytest.mark.usefixtures("any_size")

@@ -101,6 +101,18 @@ def test_every_loop_was_compiled_for_both_dtypes(kernels: Kernels) -> None:
             assert used or (name, dtype) in ONE_DTYPE, (name, dtype)
 
 
+def test_the_focal_loss_is_among_them(kernels: Kernels) -> None:
+    """Its loops are those of logits with one argument more, the last: not found by their name."""
+    found = {
+        (re.findall(r"float\d\d", signature[0])[0], *(signature[i] != "none" for i in (6, 8, 9)))
+        for signature, _ in kernels["logits_block"]
+        if signature[-1] != "none"
+    }
+    for dtype in ("float32", "float64"):
+        for results in ((True, False, False), (True, True, False), (True, True, True)):
+            assert (dtype, *results) in found, (dtype, results)
+
+
 def test_every_inner_loop_is_packed(kernels: Kernels) -> None:
     for name, signature, assembly in blocks(kernels):
         if name in SCALAR_LOOPS:
@@ -127,9 +139,9 @@ def test_packed_divisions_and_fused_multiply_adds(kernels: Kernels) -> None:
     expected = {"sigmoid_block": (fused, divided), "logits_block": (fused, divided)}
     for name, patterns in expected.items():
         for signature, assembly in kernels[name]:
-            # The sum of losses is a logarithm of products: only other results of logits divide.
-            sums_alone = name == "logits_block" and set(signature[6:-4]) == {"none"}
-            for pattern in patterns[: 1 if sums_alone else None]:
+            # Losses are logarithms: only other results of logits divide.
+            losses_alone = name == "logits_block" and set(signature[7:-4]) == {"none"}
+            for pattern in patterns[: 1 if losses_alone else None]:
                 counts = [loop.count(pattern) for loop in innermost_loops(assembly)]
                 assert any(counts), f"{name}{signature}: {pattern.pattern}"
 

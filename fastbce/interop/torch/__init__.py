@@ -4,7 +4,7 @@ The functions and classes have the signatures, values and errors of ``torch.nn.f
 ``torch.nn``. A call goes one of three ways:
 
 - while ``torch.compile`` or ``torch.export`` looks on, an operator of ours, of any size;
-- plain tensors on the CPU of at least 32,768 elements, a function that computes the gradient
+- plain tensors on the CPU of at least 16,384 elements, a function that computes the gradient
   together with the loss: logits and labels are read once;
 - everything else goes to PyTorch's own function, so that other devices, subclasses of tensors,
   modes, ``vmap``, ``torch.func`` and forward derivatives stay as they are.

@@ -101,6 +101,7 @@ LOGITS = define(
     functional.bce_with_logits_loss_gradient,
     _logits_by_torch,
     _logits_slope,
+    halves=4,
 )
 FOCAL = define(
     "sigmoid_focal_loss",
