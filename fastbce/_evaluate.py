@@ -197,7 +197,7 @@ def _short_transform(operation: Operation, dtype: np.dtype[Any]) -> Callable[...
     return short
 
 
-_F4, _F8, _ONE = np.dtype(np.float32), np.dtype(np.float64), np.float32(1)
+_F4, _F8 = np.dtype(np.float32), np.dtype(np.float64)
 # The results of a call that has no array among them, and whether one is an input.
 _NO_ARRAYS: tuple[list[Any], bool] = ([], False)
 
@@ -326,7 +326,7 @@ def rounded(value: float, dtype: np.dtype[Any]) -> Any:
     if dtype is _F8:
         return np.float64(value)
     if dtype is _F4 and 1e-37 < value < 3e38:
-        return _ONE * value  # float32(value) takes 0.1 us more
+        return np.float32(value)
     if dtype.kind == "V":
         return scalar(value, dtype)
     with np.errstate(all="ignore"):
