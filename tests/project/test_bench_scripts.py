@@ -153,7 +153,7 @@ def test_busy(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert out.count("| NumPy |") == 2
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @linux_only
 def test_limits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     sizes = {"MEMORY_SIZES": (1_000,), "COST_SIZES": (1_000,)}
@@ -170,14 +170,14 @@ def test_fits(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
     assert "| flights 327,346 x 30 | fastbce |" in run(monkeypatch, capsys, "fits", *arguments)
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 def test_scaling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("distributed", reason="a cluster of processes")
     out = run(monkeypatch, capsys, "scaling", ROWS=4_000, CHUNKS=(2, 4), ROUNDS=1)
     assert "1000 workers" in out
 
 
-@pytest.mark.ci
+@pytest.mark.slow
 @linux_only
 def test_streaming(tmp_path: Path) -> None:
     pytest.importorskip("pyarrow", reason="a Parquet file")
