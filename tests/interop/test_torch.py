@@ -15,7 +15,7 @@ from torch_cases import NAMES, F, N, both, is_ours, labels, scores, weights
 import fastbce
 from fastbce._bfloat16 import numbers
 from fastbce.interop import torch as interop
-from fastbce.interop.torch import _ways
+from fastbce.interop.torch import _halves, _ways
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,9 +94,9 @@ def test_a_loss_is_rounded_once(dtype: Any, digits: int) -> None:
         for steps, expected in ((0.5 + 2.0**-25, 1), (0.5, 0), (1.5, 2), (0.5 - 2.0**-25, 0)):
             value = 2.0**exponent + steps * unit
             if digits < 53:
-                assert _ways._rounded(value, dtype) == 2.0**exponent + expected * unit
+                assert _halves.rounded(value, dtype) == 2.0**exponent + expected * unit
             else:
-                assert _ways._rounded(value, dtype) == value
+                assert _halves.rounded(value, dtype) == value
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import multiprocessing
 import os
 import sys
@@ -18,8 +17,9 @@ from torch.autograd import forward_ad
 
 from fastbce import _bfloat16, functional
 from fastbce._backends import active_backend
-from fastbce._engine import memory
-from fastbce._evaluate import prepared, rounded
+from fastbce._evaluate import prepared
+
+from ._halves import HALVES, converted, rounded
 
 # Elements from which on a step of ours is faster. What it takes before the first element is as long
 # as PyTorch's own, 50 us: forward and backward of 8,192 float32 logits took 56 us by ours and 60 by
@@ -27,14 +27,6 @@ from fastbce._evaluate import prepared, rounded
 LEAST = 1 << 14
 
 _FLOATS = frozenset((torch.bfloat16, torch.float16, torch.float32, torch.float64))
-# With their binary digits.
-_HALVES = {torch.bfloat16: 8, torch.float16: 11}
-_DTYPES = {
-    torch.bfloat16: _bfloat16.bfloat16,
-    torch.float16: np.dtype(np.float16),
-    torch.float32: np.dtype(np.float32),
-    torch.float64: np.dtype(np.float64),
-}
 _LABELS = frozenset((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
 _REDUCTIONS = frozenset(("mean", "sum", "none"))
 _KINDS = frozenset((Tensor, nn.Parameter))
@@ -170,7 +162,7 @@ def _broadcasts(weight: Tensor, x: Tensor) -> bool:
 
 def _pays(form: Form, given: Given, x: Tensor, y: Tensor, *weights: Tensor | None) -> bool:
     """Tell whether a call of at least LEAST elements is faster by us."""
-    if x.dtype not in _HALVES or x.numel() >= form.halves * LEAST:
+    if x.dtype not in HALVES or x.numel() >= form.halves * LEAST:
         return True
     return given.reduction == "none" or (weights == (None, None) and y.dtype == x.dtype)
 
@@ -290,10 +282,10 @@ def _computed(
     options: dict[str, Any] = {**form.options, "reduction": given.reduction}
     if given.numbers:
         options["alpha"], options["gamma"] = given.numbers
-    if x.dtype in _HALVES and given.reduction == "none" and not _is_forked():
+    if x.dtype in HALVES and given.reduction == "none" and not _is_forked():
         # Reduced losses would be rounded twice.
-        flat_x = _converted(flat_x, torch.float32)
-        flat_y = _converted(flat_y, torch.float32) if y.dtype == x.dtype else flat_y
+        flat_x = converted(flat_x, torch.float32)
+        flat_y = converted(flat_y, torch.float32) if y.dtype == x.dtype else flat_y
     if weight is not None:
         weight = weight.detach().expand_as(x)
         weight = weight.permute(axes) if axes else weight
@@ -325,9 +317,9 @@ def _reduced(
     them, on all its threads, where a call of ours takes 100 us more and goes through scratch space
     on one. None is for what the function itself has to do.
     """
-    wide_x, wide_y, half = x, y, x.dtype in _HALVES
+    wide_x, wide_y, half = x, y, x.dtype in HALVES
     if half and reduction != "none" and y.dtype == x.dtype and not _is_forked():
-        wide_x, wide_y = _converted(x, torch.float32), _converted(y, torch.float32)
+        wide_x, wide_y = converted(x, torch.float32), converted(y, torch.float32)
     elif half or reduction == "none":
         return None
     inputs = wide_x.numpy(), wide_y.numpy()
@@ -341,31 +333,11 @@ def _reduced(
         total, arrays = call(*inputs, 1.0 / size)
     finally:
         lent.reset(token)
-    loss = torch.scalar_tensor(_rounded(total / size, x.dtype), dtype=x.dtype)
+    loss = torch.scalar_tensor(rounded(total / size, x.dtype), dtype=x.dtype)
     if not arrays:
         return loss, None
     slope = torch.from_numpy(arrays[0])
-    return loss, _converted(slope, x.dtype) if half else slope
-
-
-def _rounded(value: float, dtype: torch.dtype) -> float:
-    """Return what PyTorch takes for the nearest number of a dtype.
-
-    It would round to float32 on the way to half floats, and refuses what is infinity in them.
-    """
-    if not 1e-4 < value < 6e4:  # where they all have their full number of digits
-        return float(rounded(value, _DTYPES[dtype]))
-    digits = _HALVES.get(dtype)
-    if digits is None:
-        return value
-    part, exponent = math.frexp(value)
-    return math.ldexp(round(math.ldexp(part, digits)), exponent - digits)
-
-
-def _converted(t: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return a tensor in another float, in memory of ours: the system clears PyTorch's first."""
-    bits = np.dtype(f"i{dtype.itemsize}")
-    return torch.from_numpy(memory.empty(tuple(t.shape), bits)).view(dtype).copy_(t)
+    return loss, converted(slope, x.dtype) if half else slope
 
 
 def _axes(x: Tensor) -> list[int]:
@@ -376,9 +348,9 @@ def _axes(x: Tensor) -> list[int]:
 def _as_tensor(array: Any, x: Tensor, axes: list[int]) -> Tensor:
     """Return a result of ours as a tensor that lies in memory as PyTorch's would."""
     array = np.asarray(array)
-    if x.dtype in _HALVES:
+    if x.dtype in HALVES:
         if array.dtype == np.float32:
-            found = _converted(torch.from_numpy(array), x.dtype)
+            found = converted(torch.from_numpy(array), x.dtype)
         else:
             found = torch.from_numpy(array.view(np.int16)).view(x.dtype)
     else:
