@@ -305,27 +305,9 @@ def linear_gradient_block(
 
 
 @point
-def _lane_rows(lanes: Any, thread: Any, size: Any) -> Any:
-    """Return the first elements of each of a thread's four rows."""
-    return (
-        lanes[thread, 0, :size],
-        lanes[thread, 1, :size],
-        lanes[thread, 2, :size],
-        lanes[thread, 3, :size],
-    )
-
-
-@point
-def _work_rows(work: Any, thread: Any, size: Any) -> Any:
-    """Return the first elements of each of a thread's six rows."""
-    return (
-        work[thread, 0, :size],
-        work[thread, 1, :size],
-        work[thread, 2, :size],
-        work[thread, 3, :size],
-        work[thread, 4, :size],
-        work[thread, 5, :size],
-    )
+def _two_rows(scratch: Any, thread: Any, which: Any, size: Any) -> Any:
+    """Return the first elements of two of a thread's rows."""
+    return scratch[thread, which, :size], scratch[thread, which + 1, :size]
 
 
 def _taken(wanted: Any, values: Any) -> Any:
@@ -402,8 +384,11 @@ def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     # Products of long rows would push it out of the cache before it is used.
     ahead = step * lead if step * coef.size * x.itemsize <= MOST_AHEAD else 0
     # Parts are cut off whole rows of scratch space: to slice those anew each time is much code.
-    losses, residuals, curvatures, logarithms = _lane_rows(lanes, thread, step)
-    logits, slopes, values, weighed, linear, products = _work_rows(work, thread, step)
+    losses, residuals = _two_rows(lanes, thread, 0, step)
+    curvatures, logarithms = _two_rows(lanes, thread, 2, step)
+    logits, slopes = _two_rows(work, thread, 0, step)
+    values, weighed = _two_rows(work, thread, 2, step)
+    linear, products = _two_rows(work, thread, 4, step)
     one = like(intercept, 1)
     given = (None, None, (None, None))  # no options of the loss
     for s in range(0, y.size, span):
