@@ -7,22 +7,29 @@ from typing import NamedTuple
 
 COMPILE = """
 import json
+import pickle
+from pathlib import Path
 import numpy as np
 import fastbce
-from fastbce._kernels.compile import _KernelCache, made
+from numba.core.registry import cpu_target
+from fastbce._kernels.compile import _DIGEST_SIZE, made, source_stamp
 from fastbce._operations import OPERATIONS
 
-# A run comes from the cache without its blocks: compile it, and leave it there for others.
-load = _KernelCache.load_overload
-_KernelCache.load_overload = lambda self, signature, target: (
-    load(self, signature, target) if self._py_func.__name__.endswith("_block") else None
-)
-
-def assembly_of(overload):
-    library = overload.library
+def assembly_of(library):
     # What comes from the cache is machine code, and the optimised bitcode that it was made of.
     module = library._shared_module if library._disable_inspection else library._final_module
     return str(library._codegen._tm.emit_assembly(module))
+
+def on_disk(dispatcher):
+    # A run comes from the cache without its blocks, but they are there as well.
+    implementation, files = dispatcher._cache._impl, dispatcher._cache._cache_file
+    target = cpu_target.target_context
+    names = f"{implementation.filename_base}.{source_stamp()}.*.nbc"
+    for path in sorted(Path(dispatcher.stats.cache_path).glob(names)):
+        found = implementation.rebuild(target, pickle.loads(path.read_bytes()[_DIGEST_SIZE:]))
+        # Others are of another processor.
+        if path == files._path((found.signature.args, target.codegen().magic_tuple())):
+            yield found
 
 rows = {}
 for row in OPERATIONS.values():
@@ -73,21 +80,21 @@ half = np.full((2, 3), 0.25, np.float16)
 fastbce.sigmoid(half)
 fastbce.sigmoid_backward(half, half)
 fastbce.bce_gradient(half, half)
-kernels = {
-    dispatcher.__name__: [
-        [[str(argument) for argument in signature], assembly_of(overload)]
-        for signature, overload in dispatcher.overloads.items()
-    ]
-    for dispatcher in made
-    if dispatcher.__name__.endswith(("_block", "_run"))
-}
+kernels = {}
+for dispatcher in made:
+    is_block = dispatcher.__name__.endswith("_block")
+    if is_block or dispatcher.__name__.endswith("_run"):
+        kernels[dispatcher.__name__] = [
+            [[str(kind) for kind in found.signature.args], assembly_of(found.library)]
+            for found in (on_disk(dispatcher) if is_block else dispatcher.overloads.values())
+        ]
 print(json.dumps(kernels))
 """
 
 PACKED = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div|max|min|cmp\w*|and)p[sd]\s.*%([xyz])mm")
 SCALAR = re.compile(r"^\s+v?(?:fn?m\w+|add|sub|mul|div)s[sd]\s")
 LIBM = re.compile(r"\b(?:_?_?(?:exp|expm1|log|log1p|log2|pow|fma|fmax|fmin)f?)\b(?!\()")
-PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|test)\w*\s.*%[xyz]mm")
+PACKED_INTEGER = re.compile(r"^\s+v?p(?:cmp|or|and|add|min|max|sll|test)\w*\s.*%[xyz]mm")
 # Loops without arithmetic on floats.
 INTEGER_LOOPS = {"is_hard_block", "check_unit_block"}
 
