@@ -57,6 +57,21 @@ def test_a_busy_machine_costs_an_eighth_at_most(share: float) -> None:
     assert mean <= 0.7 * 9 / 8
 
 
+@pytest.mark.parametrize("first", [6.6, 0.12])
+def test_threads_that_sleep_are_no_reason_to_stay_away(first: float) -> None:
+    """Where nobody else has regions, the first one makes the team, which sleeps meanwhile."""
+    choice = Choice()
+    slow = iter([first])
+
+    def region(rng: random.Random) -> float:
+        return next(slow, 0.045 if choice.awake else 0.12) * MS
+
+    assert played(choice, 1000, constant(0.065), region)[1] > 0.9
+    slow = iter([11.7])  # something else ran
+    played(choice, 3000, constant(0.065), region)
+    assert played(choice, 1000, constant(0.065), region)[1] > 0.9
+
+
 def test_the_team_is_taken_again_when_the_machine_is_idle() -> None:
     choice = Choice()
     played(choice, 1000, constant(0.7), held_up(0.4, 11.7, 1.0))
