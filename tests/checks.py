@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from cases import BY_NAME, CASES, FLOATS, LOSSES, Case
 
 from fastbce._reference.accuracy import ulps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 REDUCTIONS = ("none", "mean", "sum", "samples")
 # One of the focal functions stands for all of them: each costs seconds to compile. The chain runs
@@ -29,6 +32,23 @@ all_dtypes = pytest.mark.parametrize("dtype", FLOATS, ids=lambda dtype: dtype.__
 def in_ci(*values: Any) -> Any:
     """Return parameters of a test that .ci/run takes and the README's command leaves out."""
     return pytest.param(*values, marks=pytest.mark.ci)
+
+
+def at_night(*values: Any) -> Any:
+    """Return parameters of a test that only the slow command takes."""
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+def _families_and(rest: Callable[..., Any], cases: tuple[Case, ...]) -> Any:
+    few = [case if not case.is_loss or case in FAMILIES else rest(case) for case in cases]
+    return pytest.mark.parametrize("case", few, ids=lambda case: case.name)
+
+
+# Where each function needs kernels that no other test needs, the families stand for the others.
+every_case_in_ci = _families_and(in_ci, EVERY)
+every_loss_in_ci = _families_and(in_ci, LOSSES)
+every_case_at_night = _families_and(at_night, EVERY)
+every_loss_at_night = _families_and(at_night, LOSSES)
 
 
 def assert_close(actual: Any, exact: Any, tolerance: float, what: str = "") -> None:

@@ -383,6 +383,7 @@ def shell(command: str, folder: Path, **environment: str) -> subprocess.Complete
     )
 
 
+@pytest.mark.ci
 def test_an_output_that_cannot_write_a_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

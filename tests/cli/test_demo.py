@@ -83,6 +83,7 @@ def test_scaler_uses_training_statistics_alone() -> None:
     np.testing.assert_array_equal(scaler(np.array([[0.0], [2.0], [5.0]])), [[-1], [1], [4]])
 
 
+@pytest.mark.ci
 def test_flights_are_all_there_without_leaks(all_flights: Flights) -> None:
     X, y, names = all_flights
     assert X.shape == (327_346, 33)
@@ -114,6 +115,7 @@ def test_breast_cancer_run(console: Console, tmp_path: Path) -> None:
     assert plot.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.ci
 def test_flights_run(
     console: Console, all_flights: Flights, monkeypatch: pytest.MonkeyPatch
 ) -> None:

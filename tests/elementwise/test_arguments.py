@@ -15,7 +15,10 @@ from checks import (
     all_dtypes,
     assert_right,
     every_case,
+    every_case_at_night,
+    every_case_in_ci,
     every_loss,
+    every_loss_in_ci,
     options_for,
     same_bits,
 )
@@ -73,13 +76,13 @@ def test_shapes(case: Case, shape: tuple[int, ...], backend: str, rng: np.random
     assert_right(case, case.draw(rng, shape, np.float64), backend)
 
 
-@every_case
+@every_case_in_ci
 def test_scalars_give_scalars(case: Case, backend: str) -> None:
     for result in case(*[0.5, 1][: case.arity]):
         assert type(result) is np.float64
 
 
-@every_loss
+@every_loss_in_ci
 def test_mean_of_scalars(case: Case, backend: str) -> None:
     for actual, value in zip(case(0.25, 1), case(0.25, 1, reduction="none"), strict=True):
         assert actual == pytest.approx(value, rel=1e-12)
@@ -200,7 +203,7 @@ def test_none_in_out_allocates(case: Case, backend: str, rng: np.random.Generato
         assert same_bits(actual, value)
 
 
-@every_case
+@every_case_at_night
 @pytest.mark.parametrize("position", [0, 1])
 @pytest.mark.parametrize("layout", ["plain", "fortran", "strided", "backwards"])
 @pytest.mark.ci

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from cases import LOSSES, Array, Case
-from checks import REDUCTIONS, every_loss
+from cases import BY_NAME, LOSSES, Array, Case
+from checks import REDUCTIONS, at_night, every_loss_in_ci
 
 import fastbce
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("backend")
 
-CLIPPED = pytest.mark.parametrize(
-    "case", [case for case in LOSSES if case.kind == "clipped"], ids=lambda case: case.name
-)
+WITH_LOSS = BY_NAME["bce_loss_gradient"]
+CLIPPED = [case for case in LOSSES if case.kind == "clipped" and case is not WITH_LOSS]
 
 
 def refused(call: Callable[[], Any], *words: str) -> str:
@@ -33,7 +32,7 @@ def refused(call: Callable[[], Any], *words: str) -> str:
     return str(caught.value)
 
 
-@every_loss
+@every_loss_in_ci
 def test_integer_labels_are_always_looked_at(case: Case) -> None:
     scores, labels = np.full((3, 40), 0.25, np.float32), np.zeros((3, 40), np.int64)
     labels[1, 7] = 2
@@ -41,7 +40,7 @@ def test_integer_labels_are_always_looked_at(case: Case) -> None:
         refused(lambda r=reduction: case(scores, labels, reduction=r), "y_true[(1, 7)] is 2")  # type: ignore[misc]
 
 
-@pytest.mark.parametrize("dtype", "bBhHiIqQ")
+@pytest.mark.parametrize("dtype", [*"bBQ", *map(at_night, "hHiIq")])
 @pytest.mark.ci
 def test_integer_labels_of_every_dtype(dtype: str) -> None:
     labels = np.zeros(40, dtype)
@@ -95,7 +94,7 @@ def test_bool_that_holds_other_bits() -> None:
     refused(lambda: fastbce.bce_with_logits_loss(np.zeros(4), labels), "y_true[1] is 255")
 
 
-@CLIPPED
+@pytest.mark.parametrize("case", [WITH_LOSS, *map(at_night, CLIPPED)], ids=lambda case: case.name)
 @pytest.mark.parametrize("value", [3.0, -5.0, np.nan, np.inf, -1e-45, np.nextafter(1, 2)])
 @pytest.mark.ci
 def test_logits_given_as_probabilities(case: Case, value: float) -> None:
@@ -109,7 +108,7 @@ def test_logits_given_as_probabilities(case: Case, value: float) -> None:
     case(p, y.astype(bool))  # not asked for
 
 
-@CLIPPED
+@pytest.mark.parametrize("case", [WITH_LOSS, *CLIPPED], ids=lambda case: case.name)
 def test_good_probabilities(case: Case) -> None:
     p = np.array([0.0, -0.0, 1.0, 1e-45, 0.5])
     case(p, np.ones(5), check_labels=True)

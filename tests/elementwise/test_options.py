@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, LOSSES, Array, Case
-from checks import FAMILIES, REDUCTIONS, every_loss, in_ci, same_bits
+from checks import FAMILIES, REDUCTIONS, at_night, every_loss, in_ci, same_bits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from option_oracle import expected
@@ -94,7 +94,13 @@ SETS: dict[str, tuple[str, dict[str, Any]]] = {
 
 @usefixtures
 @both_families
-@pytest.mark.parametrize("name", [name if name == "all" else in_ci(name) for name in SETS])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "all",
+        *(at_night(name) if name == "smooth" else in_ci(name) for name in SETS if name != "all"),
+    ],
+)
 def test_options_are_what_they_are_defined_as(case: Case, name: str, backend: str) -> None:
     labels, options = SETS[name]
     if backend == "numba" and name not in COMPILED:
@@ -105,7 +111,7 @@ def test_options_are_what_they_are_defined_as(case: Case, name: str, backend: st
 
 @usefixtures
 @both_families
-@pytest.mark.parametrize("dtype", [np.float16, np.float64], ids=lambda dtype: dtype.__name__)
+@pytest.mark.parametrize("dtype", [np.float16, at_night(np.float64)])
 @pytest.mark.ci
 def test_all_options_in_other_dtypes(case: Case, dtype: Any) -> None:
     labels, options = SETS["all"]
@@ -114,8 +120,10 @@ def test_all_options_in_other_dtypes(case: Case, dtype: Any) -> None:
 
 
 @usefixtures
-@pytest.mark.parametrize("rule", ["zero", "torch"])
-@pytest.mark.parametrize("labels", ["hard", "soft"])
+@pytest.mark.parametrize(
+    ("labels", "rule"),
+    [("hard", "zero"), *map(in_ci, ("hard", "soft", "soft"), ("torch", "zero", "torch"))],
+)
 def test_gradient_rules(rule: str, labels: str) -> None:
     x, y = draw(CLIPPED, np.float32, labels)
     y = y.astype(np.float32)

@@ -143,8 +143,9 @@ import fastbce
 """
 
 
-@pytest.mark.parametrize("blocked", ["numba", "llvmlite"])
-@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+@pytest.mark.parametrize(
+    ("blocked", "error"), [("numba", "ImportError"), in_ci("llvmlite", "OSError")]
+)
 def test_without_numba_numpy_serves_and_says_so_once(
     blocked: str, error: str, python: Python
 ) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from cases import BY_NAME
-from checks import in_ci
+from checks import at_night, in_ci
 
 import fastbce
 
@@ -341,7 +341,7 @@ def call():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-@pytest.mark.parametrize("kind", ["strided", *map(in_ci, ["contiguous", "one thread"])])
+@pytest.mark.parametrize("kind", ["strided", in_ci("one thread"), at_night("contiguous")])
 def test_ctrl_c(kind: str, python: Python) -> None:
     # A shell's background job ignores the signal, and its children with it.
     script = """
@@ -371,7 +371,7 @@ for attempt in range(3):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is no signal there")
-@pytest.mark.parametrize("seconds", [0.05, 0.5, *map(in_ci, [0.2, 0.9])])
+@pytest.mark.parametrize("seconds", [0.05, 0.5, *map(at_night, [0.2, 0.9])])
 @pytest.mark.ci
 def test_ctrl_c_while_kernels_are_compiled(seconds: float, python: Python, tmp_path: Path) -> None:
     """It waits for the end of an import or a compilation, which would leave Numba broken."""

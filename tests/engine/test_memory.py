@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, FLOATS, LABEL_DTYPES, Array, Case
-from checks import FAMILIES, REDUCTIONS, in_ci, options_for, same_bits
+from checks import FAMILIES, REDUCTIONS, at_night, options_for, same_bits
 
 import fastbce
 from fastbce._engine import calls
@@ -66,7 +66,9 @@ results = lambda calls: [zlib.crc32(np.ascontiguousarray(call())) for call in ca
 
 
 @linux
-@pytest.mark.parametrize(("count", "backend"), [(3, "numba"), in_ci(1, "numba"), in_ci(1, "numpy")])
+@pytest.mark.parametrize(
+    ("count", "backend"), [(3, "numba"), *map(at_night, (1, 1), ("numba", "numpy"))]
+)
 @pytest.mark.ci
 def test_no_memory_and_then_memory_again(count: int, backend: str, python: Python) -> None:
     """A call that finds no memory says so, and the one after it works, under the limit still."""

@@ -52,6 +52,7 @@ if __name__ == "__main__":
     python(PREAMBLE + script)
 
 
+@pytest.mark.ci
 def test_beside_and_between_openmp_regions(python: Python) -> None:
     """scikit-learn's OpenMP team works in some threads while fastbce's works in others."""
     pytest.importorskip("sklearn", reason="scikit-learn is not installed")

@@ -195,6 +195,7 @@ def test_the_share_of_the_memory(tmp_path: Any, monkeypatch: pytest.MonkeyPatch)
     assert _limits.usable_memory(nothing) == _limits.UNKNOWN
 
 
+@pytest.mark.ci
 def test_the_switch(python: Python) -> None:
     script = """
 import numpy as np, fastbce

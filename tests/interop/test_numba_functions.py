@@ -147,6 +147,7 @@ def test_the_clip_bound_is_kept_off_the_ends() -> None:
                 assert ours.bce(dtype(p), y, eps) == pytest.approx(expected, rel=1e-6)
 
 
+@pytest.mark.ci
 def test_a_new_version_is_another_stamp(
     tmp_path: Path, python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:

@@ -96,6 +96,7 @@ def test_one_thread_means_one(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [1, 3]
 
 
+@pytest.mark.ci
 def test_focal_values(rng: np.random.Generator) -> None:
     z, y = rng.normal(size=100) * 3, rng.integers(0, 2, 100).astype(np.float64)
     w = rng.normal(size=100)  # scikit-learn takes negative weights

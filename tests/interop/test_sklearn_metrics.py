@@ -294,6 +294,7 @@ def test_data_frames() -> None:
         compare("brier_score_loss", y, frame.p, pos_label="spam")
 
 
+@pytest.mark.ci
 def test_scikit_learn_is_not_needed(
     python: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:

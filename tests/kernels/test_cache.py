@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from checks import at_night
 
 import fastbce
 
@@ -98,6 +99,7 @@ def test_a_damaged_entry_is_compiled_again(fresh: str, run: Run, tmp_path: Path)
     assert run() == fresh.replace(" 0 ", " 1 ")
 
 
+@pytest.mark.ci
 def test_an_entry_that_cannot_be_written_is_one_warning(
     fresh: str, run: Run, tmp_path: Path
 ) -> None:
@@ -108,6 +110,7 @@ def test_an_entry_that_cannot_be_written_is_one_warning(
     assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
+@pytest.mark.ci
 def test_no_place_for_a_cache_is_one_warning(fresh: str, run: Run) -> None:
     prelude = """
 from numba.core import caching
@@ -118,6 +121,7 @@ caching.CacheImpl._locator_classes = []
     assert warned == "['compiled kernels cannot be kept on disk ']"
 
 
+@pytest.mark.ci
 def test_changed_sources_are_compiled_anew(fresh: str, run: Run, tmp_path: Path) -> None:
     prelude = """
 import fastbce._kernels.compile as cache
@@ -137,6 +141,7 @@ def copy(tmp_path: Path) -> Path:
     return target
 
 
+@pytest.mark.ci
 def test_an_upgrade_in_place_runs_the_new_code(copy: Path, run: Run) -> None:
     """A helper changes in a file of the same time and size; the cache is that of the old one."""
     source = copy / "fastbce" / "_kernels" / "sigmoid.py"
@@ -177,7 +182,7 @@ def _bytecode(source: Path, target: Path) -> None:
 
 @pytest.mark.ci
 @pytest.mark.parametrize(
-    ("pack", "name"), [(_archive, "packed.zip"), (_bytecode, "packed")], ids=["zip", "bytecode"]
+    ("pack", "name"), [(_archive, "packed.zip"), at_night(_bytecode, "packed")]
 )
 def test_however_it_is_packed_an_install_runs_its_own_code(
     pack: Callable[[Path, Path], None], name: str, copy: Path, run: Run, tmp_path: Path
@@ -231,6 +236,7 @@ tempfile.TemporaryFile = refuse
     assert not list(copy.rglob("*.nbc"))
 
 
+@pytest.mark.ci
 def test_a_cache_directory_that_cannot_be_made(
     copy: Path, fresh: str, run: Run, tmp_path: Path
 ) -> None:

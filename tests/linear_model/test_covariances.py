@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -168,8 +169,7 @@ def test_leverages_of_analytic_weights(rng: np.random.Generator) -> None:
     np.testing.assert_allclose(ours.bse, np.sqrt(np.diag(expected)), rtol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", ["f4", "f8"])
-@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize(("order", "dtype"), [("C", "f8"), *map(in_ci, "CFF", ("f4", "f8", "f4"))])
 @pytest.mark.parametrize("load", DATA)
 def test_offsets(load: Any, order: Any, dtype: str, rng: np.random.Generator) -> None:
     X, y = load()
@@ -193,6 +193,7 @@ def test_offsets(load: Any, order: Any, dtype: str, rng: np.random.Generator) ->
         model.predict(X)
 
 
+@pytest.mark.ci
 def test_an_offset_takes_part_in_every_solver_and_penalty(rng: np.random.Generator) -> None:
     X, y = fair()
     offset = rng.normal(size=len(y))

@@ -127,6 +127,7 @@ def test_sparse_matrices(
             assert found.shape == (1, 2)
 
 
+@pytest.mark.ci
 def test_sparse_matrices_in_batches_and_what_is_refused(rng: np.random.Generator) -> None:
     X = sparse.random(300, 5, 0.4, "csr", rng=rng)
     y = np.arange(300) % 2

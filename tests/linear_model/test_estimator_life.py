@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from checks import in_ci
+from checks import at_night, in_ci
 from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
@@ -34,8 +34,9 @@ needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is
     ("backend", "first"),
     [
         *(("numpy", first) for first in (0, 5)),
-        *(in_ci("numpy", first) for first in range(10, 30, 5)),
-        *(in_ci("numba", first) for first in range(0, 30, 5)),
+        in_ci("numba", 0),
+        *(at_night("numpy", first) for first in range(10, 30, 5)),
+        *(at_night("numba", first) for first in range(5, 30, 5)),
     ],
     indirect=["backend"],
 )
@@ -65,7 +66,7 @@ def guarded(python: Callable[..., Any], first: int, last: int, backend: str) -> 
 
 @pytest.mark.ci
 @needs_mprotect
-@pytest.mark.parametrize("backend", ["numba", "numpy"])
+@pytest.mark.parametrize("backend", ["numba", at_night("numpy")])
 def test_lives_beside_guarded_pages(
     backend: str, python: Callable[..., subprocess.CompletedProcess[str]]
 ) -> None:
@@ -275,6 +276,7 @@ def test_a_users_strict_numpy_breaks_nothing(backend: str, rng: np.random.Genera
         LogisticRegression().fit_stream(ArrayChunks(far, y))
 
 
+@pytest.mark.ci
 def test_partial_fit_takes_class_weights(backend: str, rng: np.random.Generator) -> None:
     X, y = logistic(rng)
     factor = np.where(y == 1, 3.0, 0.5)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 from cases import needs_flights
-from checks import in_ci
+from checks import at_night, in_ci
 from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
@@ -51,11 +52,14 @@ def fair() -> tuple[Array, Array]:
     return data.exog.to_numpy(), (data.endog > 0).to_numpy()
 
 
-DATA = [breast_cancer, spector, fair, in_ci(flights)]
-
-
-@pytest.mark.parametrize("cov_type", ["nonrobust", "HC0"])
-@pytest.mark.parametrize("load", DATA)
+@pytest.mark.parametrize(
+    ("load", "cov_type"),
+    [
+        *product((breast_cancer, spector, fair), ("nonrobust", "HC0")),
+        in_ci(flights, "nonrobust"),
+        at_night(flights, "HC0"),
+    ],
+)
 def test_equal_to_statsmodels(load: Any, cov_type: str) -> None:
     sm = pytest.importorskip("statsmodels.api", reason="compares with statsmodels")
     X, y = load()
@@ -103,6 +107,7 @@ def test_without_intercept(rng: np.random.Generator) -> None:
         np.testing.assert_allclose(getattr(ours, name), getattr(theirs, name), rtol=1e-6)
 
 
+@pytest.mark.ci
 def test_float32_gives_the_same_inference(rng: np.random.Generator) -> None:
     X, y = logistic(rng, 500)
     X = X.astype(np.float32)

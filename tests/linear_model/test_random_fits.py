@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 
 import pytest
-from checks import in_ci
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -27,7 +26,9 @@ def assert_good(seeds: range) -> None:
     assert counts["not judged"] <= 0.002 * len(seeds)
 
 
-@pytest.mark.parametrize("seeds", [range(8), in_ci(range(8, 25))], ids=str)
+# Random dtypes, layouts and weights: most have kernels of their own.
+@pytest.mark.parametrize("seeds", [range(25)], ids=str)
+@pytest.mark.ci
 def test_a_few_random_fits(seeds: range) -> None:
     assert_good(seeds)
 

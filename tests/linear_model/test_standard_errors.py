@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
 pytest.importorskip("scipy", reason="the estimator needs SciPy")
@@ -223,7 +224,7 @@ def assert_same(one: Outcome, other: Outcome) -> None:
         np.testing.assert_allclose(mine, theirs, rtol=1e-7, atol=atol, err_msg=name)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [in_ci(np.float32), np.float64])
 @pytest.mark.parametrize("cov_type", COV_TYPES)
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("intercept", [True, False])

@@ -389,6 +389,7 @@ def test_bad_arrays(arguments: Any, text: str, rng: np.random.Generator) -> None
         ArrayChunks(**arguments(*draw(rng)))
 
 
+@pytest.mark.ci
 def test_parquet_columns_and_weights(rng: np.random.Generator, tmp_path: Path) -> None:
     X, y = draw(rng)
     weight = rng.exponential(size=len(y))

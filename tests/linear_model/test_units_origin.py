@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
 from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
@@ -125,7 +126,7 @@ def test_huge_units_however_fitted(way: str) -> None:
     check(fitted(X, y, way=way), X, maximum_likelihood(X, y))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [in_ci(np.float32), np.float64])
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_origin(solver: str, dtype: Any, backend: str) -> None:
     X, y = draw(4)
@@ -138,7 +139,7 @@ def test_origin(solver: str, dtype: Any, backend: str) -> None:
             check(outcome, Z, maximum_likelihood(Z, y, weight))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("dtype", [in_ci(np.float32), np.float64])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("way", WAYS)
 def test_units_and_origins_however_fitted(way: str, weighted: bool, dtype: Any) -> None:

@@ -94,6 +94,7 @@ def test_classes_measures_each_row_in_a_process_of_its_own() -> None:
     assert os.environ.get("FASTBCE_POOL") == before
 
 
+@pytest.mark.ci
 def test_handover(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(monkeypatch, capsys, "handover", SIZES=(100,), ROUNDS=1, ROW_SECONDS=0.0, PAUSE=0.0)
     assert out.count("| 100 |") == 2
