@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,7 @@ from ._options import (
     check_options,
     divide,
 )
-from ._outputs import as_given, is_plain_out, targets
+from ._outputs import as_given, is_plain_out, plain_outs, targets
 from ._typing import Array, Call
 
 # The options of a loss as they were passed, in the order in which `evaluate` takes them apart, the
@@ -58,7 +58,7 @@ def transform(name: str, arguments: tuple[Any, ...], out: Any) -> Any:
             module = backend("elementwise")
             if last.nbytes < module.SHORT:
                 target = np.empty(shape, dtype) if out is None else out
-                _short_transform(operation, dtype)(*arguments, target)
+                _transform_for(operation, dtype)(*arguments, target)
                 return target
             target = module.empty(shape, dtype) if out is None else out
             call = Call(arguments, (target,), dtype, out is not None, plain=True)
@@ -85,20 +85,24 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
     plain = sample_weight is None and are_plain(scores, y_true)
     if (
         plain
-        and out is None
         and check_labels is False
         and type(reduction) is str
-        and reduction == "mean"
+        and (reduction == "mean" or reduction == "sum")
         and are_default(more)
     ):
-        short = _short(operation, own, scores, y_true)
-        if short is not None:
-            size = scores.size
-            total, arrays = short(scores, y_true, 1.0 / size)
-            if total is None:
-                return arrays[0] if len(arrays) == 1 else arrays
-            mean = rounded(total / size, scores.dtype)
-            return (mean, *arrays) if arrays else mean
+        call, given = _prepared(operation, own, scores, y_true), None
+        if call is not None and out is not None:
+            given = plain_outs(out, operation.arrays, scores, y_true)
+            call = None if given is None else call
+        if call is not None:
+            count = scores.size if reduction == "mean" else 1
+            found = call(scores, y_true, 1.0 / count, given)
+            if found is not None:
+                total, arrays = found
+                if total is None:
+                    return arrays[0] if len(arrays) == 1 else arrays
+                value = rounded(total / count, scores.dtype)
+                return (value, *arrays) if arrays else value
     return _evaluate(operation, scores, y_true, options, out, plain=plain)
 
 
@@ -162,39 +166,37 @@ def _evaluate(
 
 
 def prepared(name: str, scores: Array, y_true: Array) -> Callable[..., Any] | None:
-    """Return ``call(scores, y_true, scale)`` for a loss without options of plain arrays.
+    """Return ``call(scores, y_true, scale)`` for a loss without options; None if not plain.
 
-    It returns the sum of the losses, or None, and the arrays of the other results. Arrays that are
-    not plain, and labels that are looked at, have none.
+    It returns the sum of the losses, or None, and the arrays of the other results; nothing where a
+    label that is no float lies outside [0, 1].
     """
-    return _short(OPERATIONS[name], None, scores, y_true) if are_plain(scores, y_true) else None
+    return _prepared(OPERATIONS[name], None, scores, y_true) if are_plain(scores, y_true) else None
 
 
-def _short(operation: Operation, own: Any, x: Array, y: Array) -> Callable[..., Any] | None:
+def _prepared(operation: Operation, own: Any, x: Array, y: Array) -> Callable[..., Any] | None:
     """Return what computes a call on plain arrays without options; None for other calls.
 
     To find out the same for every call took more than half the time of one element.
     """
     if x.nbytes and (own is None or type(own) is float) and backend("elementwise").SHORT:
-        return _short_of(operation, own, x.dtype, y.dtype)
+        return _prepared_for(operation, own, x.dtype, y.dtype)
     return None
 
 
 @lru_cache(maxsize=256)
-def _short_of(
+def _prepared_for(
     operation: Operation, own: float | None, dtype: np.dtype[Any], labels: np.dtype[Any]
-) -> Callable[..., Any] | None:
-    if labels.kind != "f":
-        return None  # they are looked at
-    parameters = _parameters(_rules(operation, own, NOTHING_GIVEN, dtype, dtype))
-    prepare: Callable[..., Callable[..., Any]] = backend("elementwise").short_of
+) -> Callable[..., Any]:
+    parameters = partial(_parameters, _rules(operation, own, NOTHING_GIVEN, dtype, dtype))
+    prepare: Callable[..., Callable[..., Any]] = backend("elementwise").prepare
     return prepare(operation, dtype, labels, parameters)
 
 
 @lru_cache(maxsize=64)
-def _short_transform(operation: Operation, dtype: np.dtype[Any]) -> Callable[..., Any]:
-    short: Callable[..., Any] = backend("elementwise").short_transform_of(operation, dtype)
-    return short
+def _transform_for(operation: Operation, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    prepare: Callable[..., Callable[..., Any]] = backend("elementwise").prepare_transform
+    return prepare(operation, dtype)
 
 
 _F4, _F8 = np.dtype(np.float32), np.dtype(np.float64)
@@ -212,10 +214,11 @@ def total_of_samples(
     operation = OPERATIONS["bce_loss"]
     plain = are_plain(scores, y_true)
     if plain and check_labels is False:
-        short = _short(operation, 1e-7, scores, y_true)
-        if short is not None:
+        call = _prepared(operation, 1e-7, scores, y_true)
+        found = None if call is None else call(scores, y_true, 1.0)
+        if found is not None:
             outputs = scores.shape[-1]
-            return short(scores, y_true, 1.0)[0] / outputs, scores.size // outputs, scores.dtype
+            return found[0] / outputs, scores.size // outputs, scores.dtype
     check_flag(check_labels, "check_labels")
     if plain:
         x, y = scores, y_true
@@ -228,9 +231,9 @@ def total_of_samples(
         count = math.prod(x.shape[:-1])
         return (np.nan if count else 0.0), count, result
     results = (None, *operation.before, *operation.after)
-    call = Call((x, as_bits(y), None, None), results, compute, False, plain)
+    record = Call((x, as_bits(y), None, None), results, compute, False, plain)
     rules = _rules(operation, 1e-7, NOTHING_GIVEN, compute, result)
-    total = _run(operation, call, rules, 1.0, "sum", NOTHING_GIVEN, check_labels)
+    total = _run(operation, record, rules, 1.0, "sum", NOTHING_GIVEN, check_labels)
     return total / outputs, size // outputs, result
 
 

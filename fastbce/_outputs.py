@@ -53,6 +53,14 @@ def targets(
     )
 
 
+def plain_outs(out: Any, count: int, x: Array, y: Array) -> tuple[Array, ...] | None:
+    """Return the given arrays where so many, like plain inputs, can be written as they are."""
+    outs = out if type(out) is tuple else (out,)
+    if count and len(outs) == count and _are_plain_outs(outs, (x.shape,) * count, x.dtype, (x, y)):
+        return outs
+    return None
+
+
 def _are_plain_outs(
     outs: tuple[Any, ...],
     shapes: tuple[tuple[int, ...], ...],

@@ -39,7 +39,7 @@ def at_night(*values: Any) -> Any:
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
-def _families_and(rest: Callable[..., Any], cases: tuple[Case, ...]) -> Any:
+def _families_and(rest: Callable[..., Any], cases: tuple[Case, ...]) -> pytest.MarkDecorator:
     few = [case if not case.is_loss or case in FAMILIES else rest(case) for case in cases]
     return pytest.mark.parametrize("case", few, ids=lambda case: case.name)
 

@@ -84,49 +84,69 @@ class _Scratch(threading.local):
 _scratch = _Scratch()
 
 
-def short_of(
-    operation: Operation, dtype: np.dtype[Any], labels: np.dtype[Any], parameters: tuple[Any, ...]
+def prepare(
+    operation: Operation,
+    dtype: np.dtype[Any],
+    labels: np.dtype[Any],
+    parameters: Callable[..., tuple[Any, ...]],
 ) -> Callable[..., Any]:
-    """Return ``short(scores, labels, scale)`` for plain calls of a loss in these dtypes.
+    """Return ``call(scores, labels, scale, given=None)`` for plain calls of a loss in these dtypes.
 
-    It computes what `compute` does with that scale and these further parameters, but finds out
-    nothing anew: 2 us less for a short call, 5 for a longer one. It makes the arrays too, and
-    returns the sum of the losses, None where that is no result, and the arrays.
+    It computes what `compute` does with that scale and the further `parameters`, which take where
+    bad labels are noted, but finds out nothing anew: 2 us less for a short call, 5 for a longer
+    one. It makes the arrays that are not given, and returns the sum of the losses, None where that
+    is no result, and the arrays; nothing at all if a label that is no float is bad.
     """
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
     sums, count = operation.returns_loss, operation.arrays
     losses = "sum" if sums else "none"
     before, after = (None, None, None, *operation.before), operation.after
     spaces = (NO_SPACES[dtype],)
+    looks, as_bytes, unseen = labels.kind != "f", labels.kind == "b", parameters()
 
-    def short(x: Array, y: Array, scale: float) -> tuple[Any, tuple[Array, ...]]:
+    def call(x: Array, y: Array, scale: float, given: Any = None) -> Any:
+        options: tuple[Any, ...] = (scale, *unseen)
+        if looks:
+            bad = np.zeros(1, np.int64)
+            options = (scale, *parameters(bad))
+            y = y.view(np.uint8) if as_bytes else y
         if x.nbytes >= SHORT:
-            results = tuple([empty(x.shape, dtype) for _ in range(count)])
-            outputs = (None, *operation.before, *results, *operation.after)
-            call = Call((x, y, None, None), outputs, dtype, False, plain=True)
-            return compute(operation, call, (scale, *parameters), losses), results
-        shape = x.shape
-        if len(shape) > 1:
-            x, y = x.ravel(), y.ravel()
-        if len(x) != len(y):
-            raise mismatch(x, y)
-        options = (scale,) + parameters + (_scratch.of[dtype] if sums else spaces)
-        if count == 1:  # a loop of one turn costs 0.2 us
-            result = np.empty(shape, dtype)
-            return run(0, 0, (x, y, *before, result.ravel(), *after), options), (result,)
-        results = tuple([np.empty(shape, dtype) for _ in range(count)]) if count else ()
-        flat = [a.ravel() for a in results] if count else ()
-        return run(0, 0, (x, y, *before, *flat, *after), options), results
+            found = long(x, y, options, given)
+        else:
+            shape = x.shape
+            if len(shape) > 1:
+                x, y = x.ravel(), y.ravel()
+            if len(x) != len(y):
+                raise mismatch(x, y)
+            options += _scratch.of[dtype] if sums else spaces
+            if count == 1:  # a loop of one turn costs 0.2 us
+                result = np.empty(shape, dtype) if given is None else given[0]
+                flat = (x, y, *before, result.ravel(), *after)
+                found = run(0, 0, flat, options), (result,)
+            else:
+                results = given or ()
+                if count and not results:
+                    results = tuple([np.empty(shape, dtype) for _ in range(count)])
+                others = [a.ravel() for a in results] if count else ()
+                found = run(0, 0, (x, y, *before, *others, *after), options), results
+        return None if looks and bad[0] else found
+
+    def long(x: Array, y: Array, options: tuple[Any, ...], given: Any) -> Any:
+        results = given or tuple([empty(x.shape, dtype) for _ in range(count)])
+        outputs = (None, *operation.before, *results, *operation.after)
+        record = Call((x, y, None, None), outputs, dtype, given is not None, plain=True)
+        return compute(operation, record, options, losses), results
 
     x, last = np.empty(0, dtype), _scratch.of[dtype] if sums else spaces
-    like = (x, np.empty(0, labels), *before, *(x,) * count, *after)
+    y = np.empty(0, np.uint8 if as_bytes else labels)
+    further = parameters(np.zeros(1, np.int64)) if looks else unseen
     kernel = kernels.sums if sums else kernels.elements
-    run = entry_of(kernel.run, 0, 0, like, (1.0, *parameters, *last))
-    return short
+    run = entry_of(kernel.run, 0, 0, (x, y, *before, *(x,) * count, *after), (1.0, *further, *last))
+    return call
 
 
-def short_transform_of(operation: Operation, dtype: np.dtype[Any]) -> Callable[..., Any]:
-    """Return ``short(*inputs, output)`` for short plain calls of an operation without labels."""
+def prepare_transform(operation: Operation, dtype: np.dtype[Any]) -> Callable[..., Any]:
+    """Return ``call(*inputs, output)`` for short plain calls of an operation without labels."""
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
     x = np.empty(0, dtype)
     block = entry_of(kernels.block, *(x,) * len(operation.family.arguments), x)

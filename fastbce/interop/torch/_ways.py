@@ -330,9 +330,12 @@ def _reduced(
     lent, lender = _team()
     token = lent.set(lender)
     try:
-        total, arrays = call(*inputs, 1.0 / size)
+        found = call(*inputs, 1.0 / size)
     finally:
         lent.reset(token)
+    if found is None:
+        return None
+    total, arrays = found
     loss = torch.scalar_tensor(rounded(total / size, x.dtype), dtype=x.dtype)
     if not arrays:
         return loss, None

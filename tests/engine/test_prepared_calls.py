@@ -1,4 +1,4 @@
-"""Short calls without options: what computes them is prepared once, and agrees with other calls."""
+"""Calls without options: what computes them is prepared once, and agrees with other calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ F4 = np.dtype(np.float32)
 
 @both_dtypes
 @common
-def test_the_short_way_gives_the_same_bits(case: Case, dtype: Any) -> None:
+def test_the_prepared_way_gives_the_same_bits(case: Case, dtype: Any) -> None:
     rng = np.random.default_rng(5)
     longest = engine.SHORT // np.dtype(dtype).itemsize - 1
     for shape in ((1,), (1, 1), (4, 3, 2), (STRIP + 1,), (longest,), (longest + 1, 1)):
@@ -36,6 +36,46 @@ def test_the_short_way_gives_the_same_bits(case: Case, dtype: Any) -> None:
             other = case(*locked)
         for found, expected in zip(case(*arrays), other, strict=True):
             assert same_bits(found, expected), shape
+        out = tuple(np.full(shape, 9, dtype) for value in other if np.ndim(value))
+        results = case(*arrays, out=out or None)
+        for found, expected in zip(results, other, strict=True):
+            assert same_bits(found, expected), shape
+        assert all(any(a is b for b in results) for a in out)
+
+
+@pytest.mark.parametrize("labels", [np.bool_, np.int64])
+def test_labels_that_are_looked_at(labels: Any) -> None:
+    x = np.linspace(0, 1, 70_000, dtype=np.float32)
+    for n in (4, x.size):
+        scores, y = x[:n], np.arange(n) % 2 > 0
+        expected = fastbce.bce_with_logits_loss_gradient(scores, y.astype(np.float32))
+        for _ in range(2):
+            found = fastbce.bce_with_logits_loss_gradient(scores, y.astype(labels))
+            assert all(map(same_bits, found, expected))
+            bad = y.astype(np.uint8)
+            bad[n - 1] = 2
+            bad = bad.view(labels) if labels is np.bool_ else bad.astype(labels)
+            given = np.full_like(scores, 9)
+            with pytest.raises(ValueError, match=rf"y_true\[{n - 1}\] is 2"):
+                fastbce.bce_with_logits_loss_gradient(scores, bad, out=given)
+
+
+def test_given_results_that_are_not_taken_as_they_are() -> None:
+    x, y = np.array([0.2, 0.7, 0.4]), np.array([0.0, 1.0, 1.0])
+    loss, gradient = fastbce.bce_loss_gradient(x, y)
+    wide = np.zeros(6)
+    for out in (x.copy(), np.zeros(3, np.float32), wide[::2], np.zeros(3).view(np.memmap)):
+        scores = out if out.dtype == x.dtype and out[0] else x
+        results = fastbce.bce_loss_gradient(scores, y, out=out)
+        assert results[1] is out
+        assert same_bits(results[0], loss)
+        assert np.allclose(out, gradient, rtol=1e-7)
+    empty: Any = ()
+    for given in (empty, (np.zeros(3), np.zeros(3))):
+        with pytest.raises(ValueError, match="out= holds"):
+            fastbce.bce_loss_gradient(x, y, out=given)
+    with pytest.raises(ValueError, match="no array to write"):
+        fastbce.bce_loss(x, y, out=np.zeros(3))
 
 
 @both_dtypes
@@ -58,12 +98,12 @@ def test_which_calls_are_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     for loss in (fastbce.bce_loss, fastbce.bce_with_logits_loss):
         assert np.isclose(loss(p, p), loss(p.astype(float), p))
         others: list[tuple[tuple[Array, ...], dict[str, Any]]] = [
-            ((p, y.astype(int)), {}),
             ((p[:0], y[:0]), {}),
             ((p[::2], y[::2]), {}),
             ((p, y), {"mask": y > 0}),
             ((p, y), {"check_labels": True}),
-            ((p, y), {"reduction": "sum"}),
+            ((p, y), {"reduction": "samples"}),
+            ((p.astype(np.float16), y), {}),
             ((p, y), {"sample_weight": y}),
         ]
         for arguments, options in others:
@@ -93,14 +133,13 @@ def test_errors_come_every_time() -> None:
 @pytest.mark.parametrize(("name", "own"), [("bce_loss", 1e-7), ("sigmoid_bce", None)])
 def test_no_kernel_gets_arrays_of_different_sizes(name: str, own: float | None) -> None:
     """The functions check what the user passes; this is for a mistake of their own."""
-    short = _evaluate._short_of(OPERATIONS[name], own, F4, F4)
-    assert short is not None
+    call = _evaluate._prepared_for(OPERATIONS[name], own, F4, F4)
     with pytest.raises(RuntimeError, match="the arrays of one call differ"):
-        short(np.ones(8, F4), np.ones(7, F4), 1.0)
+        call(np.ones(8, F4), np.ones(7, F4), 1.0)
 
 
 def test_no_block_gets_arrays_of_different_sizes() -> None:
-    short = engine.short_transform_of(OPERATIONS["sigmoid_backward"], F4)
+    call = engine.prepare_transform(OPERATIONS["sigmoid_backward"], F4)
     for sizes in ((8, 7, 8), (8, 8, 7), (7, 8, 8)):
         with pytest.raises(RuntimeError, match="the arrays of one call differ"):
-            short(*(np.ones(n, F4) for n in sizes))
+            call(*(np.ones(n, F4) for n in sizes))
