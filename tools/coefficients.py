@@ -10,6 +10,7 @@ printed. The expansions keep the leading terms of each series exact::
     exp(r) = 1 + r + r^2 q(r)                 |r| <= ln(2) / 2
     log(1 + f) = f - f^2 / 2 + f^3 q(f)       sqrt(1/2) <= 1 + f <= sqrt(2)     (float32)
     log((1 + s) / (1 - s)) = 2 s + s^3 q(s^2) s = f / (2 + f) in the same range (float64)
+    the same, of the logit                    |s| <= 1 / 5
 """
 
 from __future__ import annotations
@@ -110,6 +111,8 @@ def polynomials() -> list[tuple[str, str, type, int, Function, Function, Any, An
         ("E", "64", np.float64, 9, exp_tail, exp_weight, -half, half),
         ("L", "32", np.float32, 7, log_tail, log_weight, low, high),
         ("L", "64", np.float64, 6, atanh_tail, atanh_weight, mpf(0), top),
+        ("A", "32", np.float32, 3, atanh_tail, atanh_weight, mpf(0), mpf("0.0701")),
+        ("A", "64", np.float64, 7, atanh_tail, atanh_weight, mpf(0), mpf("0.0701")),
     ]
 
 

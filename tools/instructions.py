@@ -57,7 +57,7 @@ def main() -> None:
     blocks = {n: c for n, c in json.loads(done.stdout).items() if n.endswith("_block")}
     for name, compiled in blocks.items():
         pattern = PACKED_INTEGER if name in INTEGER_LOOPS else PACKED
-        for signature, assembly in compiled:
+        for signature, assembly in sorted(compiled, key=lambda found: shorten(found[0])):
             loops = [loop for loop in innermost_loops(assembly) if loop.count(pattern)]
             widths = [max(re.findall(r"%([xyz])mm", "".join(loop.lines))) for loop in loops]
             if not loops:

@@ -8,7 +8,7 @@ import numpy as np
 
 from .compile import point
 from .elements import loops_of
-from .exp_log import exp_point, fma, like, log_point
+from .exp_log import exp_point, like, log_point, log_ratio_point
 
 LN2 = 0.6931471805599453
 
@@ -37,9 +37,9 @@ def log_sigmoid_point(x: Any) -> Any:
 def logit_point(p: Any) -> Any:
     """Return log(p / (1 - p)), with one division.
 
-    The odds r of the smaller of p and 1 - p carry their rounding error into the logarithm, so that
-    near p = 1/2, where r is near 1, no digit is lost. 1 / (1 - s), which that error is multiplied
-    by, is 1 + r. The logarithm takes normal numbers alone: small p are multiplied by 2^k before.
+    The smaller of p and 1 - p goes over the other, with the rounding error of 1 - p, so that near
+    p = 1/2, where the odds are near 1, no digit is lost. The logarithm takes normal numbers alone:
+    small p are multiplied by 2^k before.
     """
     one, zero = like(p, 1), like(p, 0)
     low = p <= like(p, 0.5)
@@ -49,9 +49,7 @@ def logit_point(p: Any) -> Any:
         small, factor, shift = s < like(p, 2.0**-100), like(p, 2.0**32), like(p, 32 * LN2)
     else:
         small, factor, shift = s < 2.0**-900, 2.0**200, 200 * LN2
-    s = s * factor if small else s
-    r = s / t
-    value = log_point(r, (fma(-r, t, s) - r * t_low) * (one + r)) - (shift if small else zero)
+    value = log_ratio_point(s * factor if small else s, t, t_low) - (shift if small else zero)
     value = like(p, -np.inf) if s == 0 else value
     value = value if s >= 0 else like(p, np.nan)
     return value if low else -value
