@@ -278,7 +278,7 @@ def _row_means(kernels: _Kernels, call: Call, parameters: tuple[Any, ...], least
         first = _from(start, parameters)
         return (*first, spaces, means[start // outputs :], outputs, rows, work)
 
-    part = call._replace(outputs=(None, *call.outputs[1:]), out_given=False)
-    execute(kernels.rows, options, part, least, outputs)
+    part = call._replace(outputs=(None, *call.outputs[1:]))
+    execute(kernels.rows, options, part, least, outputs, streams=False)
     if not in_place:
         write(loss, means.reshape(loss.shape))

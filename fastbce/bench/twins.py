@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from fastbce._engine.calls import Kernel, share
+from fastbce._engine.calls import FAR, Kernel, share
 from fastbce._engine.team import team_of
 from fastbce._kernels.compile import OPTIONS
 from fastbce._kernels.reductions import LANES, STRIP
@@ -103,6 +103,7 @@ def twin(inputs: tuple[Array, ...], outputs: tuple[Array, ...]) -> Callable[[], 
 
     def run() -> None:
         threads = get_num_threads() if n >= 2 * STRIP else 1
-        share(kernel, options, (*inputs, *outputs), threads, STRIP, out_given=bool(outputs))
+        streams = bool(outputs) and inputs[0].nbytes >= FAR
+        share(kernel, options, (*inputs, *outputs), threads, STRIP, streams=streams)
 
     return run

@@ -193,9 +193,7 @@ def test_the_flat_arrays_of_threads_have_one_size() -> None:
     arrays = (np.zeros(200_000, F4), np.zeros(199_999, F4))
     kernel = _engine._kernels_of(OPERATIONS["sigmoid"].family).elements
     with pytest.raises(RuntimeError, match=r"shapes \[\(200000,\), \(199999,\)\]"):
-        calls.share(
-            kernel, lambda start, threads, spaces: (spaces,), arrays, 2, 64, out_given=False
-        )
+        calls.share(kernel, lambda start, threads, spaces: (spaces,), arrays, 2, 64, streams=False)
     assert not arrays[1].any()
 
 

@@ -45,20 +45,31 @@ def test_a_call_that_was_held_up_counts_half() -> None:
     assert ways.seconds == [np.inf, 2.0]
 
 
-def test_only_large_given_results_of_several_threads_have_a_way(threads: Any) -> None:
+def test_only_large_results_of_several_threads_have_a_way(threads: Any) -> None:
     large = np.zeros(calls.FAR // 4, np.float32)
+    larger = np.zeros(calls.FAR_IF_NEW // 4, np.float32)
     out = np.empty_like(large)
-    with mock.patch.object(calls, "_stores", dict[Any, Any]()) as ways:
+    with (
+        mock.patch.object(calls, "_stores", dict[Any, Any]()) as ways,
+        mock.patch.object(calls, "SUPPORTED", True),
+    ):
         threads(2)
+        fastbce.bce_loss(larger, larger)
+        fastbce.bce_loss(larger, larger, divisor="elements")
         fastbce.sigmoid(large)
+        fastbce.sigmoid(larger, out=np.empty_like(larger, np.float64))
+        fastbce.bce_loss(*[larger.reshape(-1, 2)] * 2, reduction="samples")
         fastbce.sigmoid(large[1:], out=out[1:])
         threads(1)
         fastbce.sigmoid(large, out=out)
+        fastbce.bce_gradient(larger, larger)
         assert not ways
         threads(2)
-        with mock.patch.object(calls, "SUPPORTED", True):
-            fastbce.sigmoid(large, out=out)
+        fastbce.sigmoid(larger)
+        fastbce.sigmoid(large, out=out)
         assert len(ways) == 1
+        fastbce.bce_gradient(larger, larger)
+        assert len(ways) == 2
 
 
 def test_a_large_result_is_right(threads: Any) -> None:
