@@ -14,8 +14,8 @@ freed whether freed memory goes back to the system: a NumPy step of 327,346 floa
 a new process and 3.7 ms late in one that has freed large blocks. So a process has one size and one
 dtype, as a program that trains a network has.
 
-Both sides of a row take turns, in rotating order. Everybody rests before its block, and runs as
-many calls untimed as the block has. The tables have medians. Results are compared with NumPy's in
+Both sides of a row take turns, in rotating order. Everybody rests before its block, and runs
+untimed for 2 ms. The tables have medians. Results are compared with NumPy's in
 float64 when all is timed, since that frees larger blocks. The tables of memory need Linux.
 """
 
