@@ -29,6 +29,9 @@ MUTATIONS = (
     ("a logarithm coefficient", "L1_32 = np.float32(-0.25", "L1_32 = np.float32(-0.26"),
     ("a float64 logarithm coefficient", "L3_64 = 0.2222", "L3_64 = 0.2322"),
     ("the split of ln 2", "LN2_LO_64 = 1.908", "LN2_LO_64 = 2.908"),
+    ("a coefficient of the logit", "A1_64 = 0.4000", "A1_64 = 0.4100"),
+    ("the exponent of the odds", "np.int32(0.72 * 2**23)", "np.int32(1.72 * 2**23)"),
+    ("the rounding error of 1 - p", "((scaled - t) - t_low)", "(scaled - t)"),
     ("the side of the sigmoid", "base = one if x >= 0 else e", "base = one if x <= 0 else e"),
     (
         "the sign of the gradient",

@@ -19,7 +19,7 @@ from fastbce._typing import Array, Call
 
 from .calls import NO_SPACES, PIECE, Kernel, entry_of, execute, plain_arrays
 from .memory import empty as empty  # noqa: PLC0414 - makes the results of this backend
-from .operands import WRITTEN, as_short, mismatch
+from .operands import WRITTEN, as_bits_of_halves, mismatch
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
@@ -198,7 +198,7 @@ def compute(
         _row_means(kernels, call, parameters, least)
         return None
     if not plain and not operation.family.is_loss:
-        call = as_short(call)
+        call = as_bits_of_halves(call)
 
     def options(start: int, threads: int, spaces: Array) -> tuple[Any, ...]:
         return (*_from(start, parameters), spaces)

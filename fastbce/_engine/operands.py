@@ -16,7 +16,7 @@ from fastbce._typing import Array, Call
 # Kernels write these dtypes whatever they compute in.
 WRITTEN = frozenset((np.dtype(np.float32), np.dtype(np.float64)))
 # Which integers stand for the bits of a float that Numba does not have.
-SHORT = {np.dtype(np.float16): np.dtype(np.uint16), bfloat16: np.dtype(np.int16)}
+BITS = {np.dtype(np.float16): np.dtype(np.uint16), bfloat16: np.dtype(np.int16)}
 # A flat array, None where it is absent, or True for the first input written over.
 Flat = Any
 
@@ -52,7 +52,7 @@ class Operand:
         self.dtype = dtype
         self.flat = self._contiguous() if array.dtype == dtype else None
         # Numba's conversion of short floats takes a tenth of NumPy's time, but needs one piece.
-        half = array.dtype in SHORT and dtype in WRITTEN
+        half = array.dtype in BITS and dtype in WRITTEN
         self.half = self._contiguous() if half else None
         if source is not None and self.flat is not None:
             same = array.ctypes.data == source.array.ctypes.data
@@ -60,7 +60,7 @@ class Operand:
 
     def _contiguous(self) -> Flat:
         a = self.array
-        a = a.view(SHORT[a.dtype]) if a.dtype in SHORT else a
+        a = a.view(BITS[a.dtype]) if a.dtype in BITS else a
         if not (a.flags.c_contiguous and a.flags.aligned):
             return None
         if not a.flags.writeable:
@@ -101,16 +101,16 @@ def mismatch(*arrays: Flat) -> RuntimeError:
     return RuntimeError(f"the arrays of one call differ, nothing was computed: shapes {shapes}")
 
 
-def as_short(call: Call) -> Call:
-    """Return the call with bits, which kernels take, if all arrays are of one short float."""
+def as_bits_of_halves(call: Call) -> Call:
+    """Return the call with bits, which kernels take, if all arrays are of one half float."""
     inputs, outputs = call.inputs, call.outputs
-    short = inputs[0].dtype
-    if short not in SHORT or any(a.dtype != short for a in (*inputs, *outputs)):
+    half = inputs[0].dtype
+    if half not in BITS or any(a.dtype != half for a in (*inputs, *outputs)):
         return call
     return call._replace(
-        inputs=tuple(a.view(SHORT[short]) for a in inputs),
-        outputs=tuple(a.view(SHORT[short]) for a in outputs),
-        dtype=SHORT[short],
+        inputs=tuple(a.view(BITS[half]) for a in inputs),
+        outputs=tuple(a.view(BITS[half]) for a in outputs),
+        dtype=BITS[half],
     )
 
 
@@ -155,7 +155,7 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
     reads = [call.dtype] * len(inputs)
     if takes_labels:
         native = inputs[1].dtype.newbyteorder("=")
-        reads[1] = call.dtype if native in SHORT else native
+        reads[1] = call.dtype if native in BITS else native
         reads[3] = np.dtype(np.uint8)  # of the mask
     if not ordered and all(a is None or a.flags.fnc for a in (*inputs, *outputs)):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
