@@ -42,9 +42,9 @@ def _seconds(call: Call, repeats: int) -> float:
 def interleave(calls: dict[str, Call], rounds: int = ROUNDS) -> dict[str, Timing]:
     """Time each call in each round, in rotating order, warm.
 
-    Before its sample everybody rests, and then runs untimed for 2 ms, one call at least: what the one
-    before it left in the caches and in spinning threads is not its fault, and its own threads are
-    awake. What the first calls after a pause cost is bench/handover.py's.
+    Before its sample everybody rests, and then runs untimed for 2 ms, one call at least: what the
+    one before it left in the caches and in spinning threads is not its fault, and its own threads
+    are awake. What the first calls after a pause cost is bench/handover.py's.
     """
     repeats, untimed, most = {}, {}, {}
     for name, call in calls.items():
