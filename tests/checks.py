@@ -19,8 +19,8 @@ REDUCTIONS = ("none", "mean", "sum", "samples")
 EVERY = tuple(
     c for c in CASES if c.kind not in ("focal", "chain") or c.name == "focal_loss_gradient"
 )
-every_case = pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
-every_loss = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
+each_case = pytest.mark.parametrize("case", EVERY, ids=lambda case: case.name)
+each_loss = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
 # Each returns all that its family has: what differs between the functions of a family is which
 # results are left out, and each combination of options costs a second to compile.
 FAMILIES = (BY_NAME["bce_loss_gradient"], BY_NAME["bce_with_logits_loss_gradient_hessian"])
@@ -44,9 +44,9 @@ def _families_and(rest: Callable[..., Any], cases: tuple[Case, ...]) -> pytest.M
     return pytest.mark.parametrize("case", few, ids=lambda case: case.name)
 
 
-# Where each function needs kernels that no other test needs, the families stand for the others.
-every_case_in_ci = _families_and(in_ci, EVERY)
-every_loss_in_ci = _families_and(in_ci, LOSSES)
+# The families stand for the other functions, each of which needs kernels of its own.
+every_case = _families_and(in_ci, EVERY)
+every_loss = _families_and(in_ci, LOSSES)
 every_case_at_night = _families_and(at_night, EVERY)
 every_loss_at_night = _families_and(at_night, LOSSES)
 

@@ -16,9 +16,7 @@ from checks import (
     assert_right,
     every_case,
     every_case_at_night,
-    every_case_in_ci,
     every_loss,
-    every_loss_in_ci,
     options_for,
     same_bits,
 )
@@ -76,13 +74,13 @@ def test_shapes(case: Case, shape: tuple[int, ...], backend: str, rng: np.random
     assert_right(case, case.draw(rng, shape, np.float64), backend)
 
 
-@every_case_in_ci
+@every_case
 def test_scalars_give_scalars(case: Case, backend: str) -> None:
     for result in case(*[0.5, 1][: case.arity]):
         assert type(result) is np.float64
 
 
-@every_loss_in_ci
+@every_loss
 def test_mean_of_scalars(case: Case, backend: str) -> None:
     for actual, value in zip(case(0.25, 1), case(0.25, 1, reduction="none"), strict=True):
         assert actual == pytest.approx(value, rel=1e-12)

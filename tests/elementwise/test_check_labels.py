@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from checks import at_night, every_loss_at_night, every_loss_in_ci, same_bits
+from checks import at_night, every_loss, every_loss_at_night, same_bits
 
 import fastbce
 
@@ -44,7 +44,7 @@ def test_good_labels_change_nothing(case: Case, reduction: str, rng: np.random.G
             assert same_bits(np.asarray(a), np.asarray(b))
 
 
-@every_loss_in_ci
+@every_loss
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_bad_labels_are_found_anywhere(case: Case, reduction: str) -> None:
     for n in SIZES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, CASES, LOSSES, Array, Case
-from checks import every_case, every_loss, same_bits
+from checks import each_case, each_loss, same_bits
 
 import fastbce
 
@@ -94,7 +94,7 @@ if np.dtype(np.longdouble) != np.float64:
     BAD_INPUTS["long double"] = (np.ones(N, np.longdouble), ["dtype", "float64"])
 
 
-@every_case
+@each_case
 @pytest.mark.parametrize("position", [0, 1])
 @pytest.mark.parametrize("bad", BAD_INPUTS)
 def test_inputs_that_are_not_real_numbers(case: Case, position: int, bad: str) -> None:
@@ -109,7 +109,7 @@ def test_inputs_that_are_not_real_numbers(case: Case, position: int, bad: str) -
     assert all(np.all(array == 99) for array in out)
 
 
-@every_loss
+@each_loss
 def test_weights_that_are_not_real_numbers(case: Case) -> None:
     for value, fragments in BAD_INPUTS.values():
         if value is not None:
@@ -164,7 +164,7 @@ def test_the_hint_for_shapes_works() -> None:
 # --- options ------------------------------------------------------------------------------------
 
 
-@every_loss
+@each_loss
 @pytest.mark.parametrize(
     ("weight", "fragments"),
     [
@@ -195,14 +195,14 @@ def test_a_weight_for_each_row_has_its_own_hint() -> None:
     )
 
 
-@every_loss
+@each_loss
 @pytest.mark.parametrize("reduction", ["average", "MEAN", "", None, 1])
 def test_unknown_reduction(case: Case, reduction: Any) -> None:
     words = ["reduction", repr(reduction), "'none', 'mean', 'sum'"]
     refuse(ValueError, words, case, *arguments_of(case), reduction=reduction)
 
 
-@every_loss
+@each_loss
 @pytest.mark.parametrize(
     ("reduction", "words"),
     [
@@ -218,7 +218,7 @@ def test_reduction_that_is_no_name(case: Case, reduction: Any, words: str) -> No
     refuse(ValueError, ["unknown reduction", words], case, *arguments_of(case), reduction=reduction)
 
 
-@every_loss
+@each_loss
 @pytest.mark.parametrize(
     ("flag", "words"),
     [
@@ -236,7 +236,7 @@ def test_check_labels_that_is_no_flag(case: Case, flag: Any, words: str) -> None
     case(np.full(3, 0.5), np.ones(3), check_labels=np.True_)
 
 
-@every_loss
+@each_loss
 def test_means_of_rows_need_an_axis(case: Case) -> None:
     refuse(ValueError, ["samples", "0-d"], case, 0.5, 1, reduction="samples")
 
@@ -291,7 +291,7 @@ def test_the_hint_for_an_offset_of_each_row_works(rng: np.random.Generator) -> N
     np.testing.assert_allclose(slope[:2], fastbce.bce_with_logits_gradient(z, y) @ X)
 
 
-@every_case
+@each_case
 def test_options_are_by_keyword_only(case: Case) -> None:
     with pytest.raises(TypeError, match="positional argument"):
         case(*arguments_of(case), None)
@@ -321,7 +321,7 @@ BAD_OUTPUTS: dict[str, tuple[Callable[[], Any], type[Exception], list[str]]] = {
 }
 
 
-@every_case
+@each_case
 @pytest.mark.parametrize("bad", BAD_OUTPUTS)
 def test_outputs(case: Case, bad: str) -> None:
     make, error, fragments = BAD_OUTPUTS[bad]
@@ -334,7 +334,7 @@ def test_outputs(case: Case, bad: str) -> None:
         assert isinstance(out[place], list) or np.all(out[place] == 99)
 
 
-@every_case
+@each_case
 @pytest.mark.parametrize("extra", [-1, 1])
 def test_number_of_outputs(case: Case, extra: int) -> None:
     count = len(case.results)
@@ -347,7 +347,7 @@ def test_no_output_to_take() -> None:
     refuse(ValueError, ["out=", "no array"], fastbce.bce_loss, [0.5], [1], out=np.empty(1))
 
 
-@every_case
+@each_case
 @pytest.mark.parametrize("position", [0, 1])
 def test_partial_overlap_with_an_input(case: Case, position: int) -> None:
     arguments = list(arguments_of(case))
@@ -375,7 +375,7 @@ def test_outputs_that_share_memory(case: Case) -> None:
         assert np.all(memory == 99)
 
 
-@every_loss
+@each_loss
 def test_overlap_with_the_weights(case: Case) -> None:
     memory = np.full(2 * N, 0.5, np.float32)
     out: list[Array | None] = [None] * len(case.results)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, LOSSES, Array, Case
-from checks import REDUCTIONS, at_night, every_loss_in_ci
+from checks import REDUCTIONS, at_night, every_loss
 
 import fastbce
 
@@ -32,7 +32,7 @@ def refused(call: Callable[[], Any], *words: str) -> str:
     return str(caught.value)
 
 
-@every_loss_in_ci
+@every_loss
 def test_integer_labels_are_always_looked_at(case: Case) -> None:
     scores, labels = np.full((3, 40), 0.25, np.float32), np.zeros((3, 40), np.int64)
     labels[1, 7] = 2

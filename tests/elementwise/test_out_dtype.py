@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, FLOATS, Array, Case
-from checks import REDUCTIONS, every_case_in_ci, options_for, same_bits
+from checks import REDUCTIONS, every_case, options_for, same_bits
 
 import fastbce
 from fastbce._kernels.float16 import convert_block
@@ -28,7 +28,7 @@ def rounded(values: Any, dtype: Any) -> Array:
         return np.asarray(values).astype(dtype)
 
 
-@every_case_in_ci
+@every_case
 def test_every_function(case: Case, backend: str, rng: np.random.Generator) -> None:
     arguments = case.draw(rng, (30, 40), np.float64)
     options = options_for(case)

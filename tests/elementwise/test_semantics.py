@@ -17,9 +17,9 @@ from checks import (
     at_night,
     both_dtypes,
     both_families,
+    each_case,
     every_case,
     every_case_at_night,
-    every_case_in_ci,
     every_loss,
     in_ci,
     options_for,
@@ -46,7 +46,14 @@ def test_value_dtype_and_shape(
     assert_right(case, case.draw(rng, (37, 5), dtype), backend, reduction=reduction)
 
 
-@every_case_in_ci
+@each_case
+def test_each_function(case: Case, backend: str, rng: np.random.Generator) -> None:
+    """Most tests leave to CI what is not the widest function of its family."""
+    reduction = "mean" if case.is_loss else "none"
+    assert_right(case, case.draw(rng, (37, 5), np.float32), backend, reduction=reduction)
+
+
+@every_case
 @pytest.mark.parametrize("dtype", [np.int64, in_ci(np.bool_), *map(at_night, [np.int8, np.uint64])])
 def test_scores_of_integers_give_float64(
     case: Case, dtype: Any, backend: str, rng: np.random.Generator
