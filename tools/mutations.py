@@ -76,7 +76,6 @@ MUTATIONS = (
         "fma(e, one + products[i], products[i])",
         "(one + e) * (one + products[i]) - one",
     ),
-    ("the rounding error of the odds", "fma(-r, t, s) - r * t_low", "fma(-r, t, s)"),
     ("the scale of small odds", "- (shift if small else zero)", "- zero"),
     ("a probability of 0", "like(p, -np.inf) if s == 0 else value", "value"),
     ("numbers that are no probabilities", "value if s >= 0 else like(p, np.nan)", "value"),
