@@ -91,10 +91,10 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
         and are_default(more)
     ):
         call, given = _prepared(operation, own, scores, y_true), None
-        if call is not None and out is not None:
-            given = plain_outs(out, operation.arrays, scores, y_true)
-            call = None if given is None else call
-        if call is not None:
+        if out is not None:
+            shapes = (scores.shape,) * operation.arrays
+            given = plain_outs(out, shapes, scores.dtype, (scores, y_true))
+        if call is not None and (out is None or given is not None):
             count = scores.size if reduction == "mean" else 1
             found = call(scores, y_true, 1.0 / count, given)
             if found is not None:

@@ -36,8 +36,8 @@ def targets(
             if len(shapes) == 1:
                 return [empty(shapes[0], dtype)], False, True
             return [empty(shape, dtype) for shape in shapes], False, True
-        outs = out if type(out) is tuple else (out,)
-        if len(outs) == len(shapes) and _are_plain_outs(outs, shapes, dtype, inputs):
+        outs = plain_outs(out, shapes, dtype, inputs)
+        if outs is not None:
             return [*outs], False, True
     if out is None:
         return [empty(s, dtype, _order(s, inputs[0])) for s in shapes], False, False
@@ -53,28 +53,21 @@ def targets(
     )
 
 
-def plain_outs(out: Any, count: int, x: Array, y: Array) -> tuple[Array, ...] | None:
-    """Return the given arrays where so many, like plain inputs, can be written as they are."""
+def plain_outs(
+    out: Any, shapes: tuple[tuple[int, ...], ...], dtype: np.dtype[Any], inputs: Sequence[Any]
+) -> tuple[Array, ...] | None:
+    """Return the given arrays if all can be taken as they are, apart from each other and inputs."""
     outs = out if type(out) is tuple else (out,)
-    if count and len(outs) == count and _are_plain_outs(outs, (x.shape,) * count, x.dtype, (x, y)):
-        return outs
-    return None
-
-
-def _are_plain_outs(
-    outs: tuple[Any, ...],
-    shapes: tuple[tuple[int, ...], ...],
-    dtype: np.dtype[Any],
-    inputs: Sequence[Any],
-) -> bool:
+    if len(outs) != len(shapes):
+        return None
     if len(outs) == 1:
-        return is_plain_out(outs[0], shapes[0], dtype, inputs)
+        return outs if is_plain_out(outs[0], shapes[0], dtype, inputs) else None
     apart = [*inputs]
-    for out, shape in zip(outs, shapes, strict=True):
-        if not is_plain_out(out, shape, dtype, apart):
-            return False
-        apart.append(out)
-    return True
+    for given, shape in zip(outs, shapes, strict=True):
+        if not is_plain_out(given, shape, dtype, apart):
+            return None
+        apart.append(given)
+    return outs
 
 
 def is_plain_out(

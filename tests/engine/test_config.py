@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from checks import in_ci
+from checks import at_night, in_ci
 
 import fastbce
 from fastbce import _backends, _limits, _threads
@@ -144,7 +144,12 @@ import fastbce
 
 
 @pytest.mark.parametrize(
-    ("blocked", "error"), [("numba", "ImportError"), in_ci("llvmlite", "OSError")]
+    ("blocked", "error"),
+    [
+        ("numba", "ImportError"),
+        in_ci("llvmlite", "OSError"),
+        *map(at_night, ("numba", "llvmlite"), ("OSError", "ImportError")),
+    ],
 )
 def test_without_numba_numpy_serves_and_says_so_once(
     blocked: str, error: str, python: Python
