@@ -11,7 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from numba.extending import intrinsic, overload
+from numba import config, types
+from numba.extending import intrinsic
 
 from .compile import point
 
@@ -24,23 +25,29 @@ def fma(a: Any, b: Any, c: Any) -> Any:
     return type(c)(float(exact))
 
 
+def like(x: Any, value: Any) -> Any:
+    """Return `value` in the type of `x`: a Python constant would widen float32 to float64."""
+    return (np.float32 if isinstance(x, np.float32) else np.float64)(value)
+
+
+# Functions that return one or the other would be compiled anew for each type of their arguments.
 @intrinsic
-def _fma_instruction(typing_context, a, b, c):
+def _fma_compiled(typing_context, a, b, c):
     return a(a, a, a), lambda context, builder, signature, args: builder.fma(*args)
 
 
-@overload(fma)
-def _fma_overload(a, b, c):
-    return lambda a, b, c: _fma_instruction(a, b, c)
+@intrinsic
+def _like_compiled(typing_context, x, value):
+    kind = x if x == types.float32 else types.float64
+
+    def generate(context, builder, signature, args):
+        return context.cast(builder, args[1], signature.args[1], kind)
+
+    return kind(x, types.unliteral(value)), generate
 
 
-@point
-def like(x: Any, value: Any) -> Any:
-    """Return `value` in the type of `x`: a Python constant would widen float32 to float64."""
-    if isinstance(x, np.float32):
-        return np.float32(value)
-    else:
-        return np.float64(value)
+if not config.DISABLE_JIT:
+    fma, like = _fma_compiled, _like_compiled
 
 
 # --- exp(t) for t <= 0 ----------------------------------------------------------------------
