@@ -59,6 +59,10 @@ class _Team:
 
     def _hire(self) -> bool:
         worker = len(self.threads)
+        if worker == 0:
+            # Compiled or loaded here, while the caller waits: a thread that still does so when the
+            # memory is used up, or limited, ends the process (LLVM aborts).
+            serve(np.full(SLOT, STOP), 0, PATIENCE)
         bell = threading.Lock()
         bell.acquire()
         thread = threading.Thread(

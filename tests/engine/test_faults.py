@@ -405,6 +405,25 @@ def test_no_memory_for_the_result(name: str) -> None:
     assert np.all(result == 0.5)
 
 
+def test_workers_compile_nothing(python: Python) -> None:
+    """What a thread loads when the memory is used up ends the process: the caller loads it."""
+    script = """
+import threading
+from fastbce._engine import calls, workers
+calls.LONG = 0.0
+start = threading.Thread.start
+ready = []
+def checked(thread):
+    ready.append(len(workers.serve.signatures))
+    start(thread)
+threading.Thread.start = checked
+fastbce.set_num_threads(3)
+fastbce.sigmoid(np.linspace(-9, 9, 2_000_001))
+assert ready == [1, 1], ready
+"""
+    python(PREAMBLE_OF_ONE_KERNEL + script)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 def test_no_memory_for_scratch_space(python: Python) -> None:
     """Under a limit on memory a call fails, or is right; with the limit gone the next is right."""
