@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from statistics import median
 from time import perf_counter, sleep
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from fastbce import Activation_Sigmoid_Loss_BinaryCrossentropy
 
 
-# Longer than the threads of OpenBLAS go on spinning after a product, 26 ms. A network that calls no
-# BLAS has none beside it: on two cores the linear pass takes 3.1 ms right after the products of
-# another network, as if it were on one thread, and 2.1 after a rest.
+# Longer than the threads of OpenBLAS go on spinning after a product, 26 ms: on two cores whoever
+# follows would take its first epoch as if it were on one thread.
 REST = 0.05
+# Epochs of one network in a row, as in a program that trains no other, and how often at most.
+IN_A_ROW = 5
+MOST_TURNS = 20
 # Enough for every path that a large batch takes, threads included.
 WARM_UP_ROWS = 1 << 18
 
@@ -213,24 +216,25 @@ def train_together(
     epochs: int,
     learning_rate: float,
 ) -> Iterator[int]:
-    """Train every run on the same data, one epoch of each in turn.
+    """Train every run on the same data, some epochs of each in turn.
 
-    Taking turns, in an order that reverses each time, gives the machine's drift and the state of
-    its caches to all runs alike. A run that calls no BLAS rests first, until the threads of the
-    others' matrix products sleep: alone, as it would be in a program, it has none.
+    Taking turns, in an order that reverses each time, gives the machine's drift to all runs alike.
+    Everybody rests first, until the threads of the one before sleep.
 
     Yields
     ------
     int
         The number of epochs done.
     """
-    turns = (tuple(runs), tuple(reversed(runs)))
-    for epoch in range(epochs):
-        for run in turns[epoch % 2]:
-            if run.head is None:
-                sleep(REST)
-            run.epoch(X, y, learning_rate)
-        yield epoch + 1
+    orders = itertools.cycle((tuple(runs), tuple(reversed(runs))))
+    in_a_row = max(IN_A_ROW, -(-epochs // MOST_TURNS))
+    for start, order in zip(range(0, epochs, in_a_row), orders, strict=False):
+        turn = range(start, min(start + in_a_row, epochs))
+        for run in order:
+            sleep(REST)
+            for _ in turn:
+                run.epoch(X, y, learning_rate)
+        yield from (epoch + 1 for epoch in turn)
 
 
 def largest_disagreement(first: Run, second: Run) -> float:

@@ -59,8 +59,8 @@ def run(console: Console, *, epochs: int = 100, rows: int | None = None) -> list
     found, (reference, ours, *_) = _train(console, X, y, epochs)
     console.print(
         "The classes replace sigmoid and loss alone: their matrix products are NumPy's in each "
-        "row. The linear pass does the products as well, and reads the data once; it starts when "
-        "the threads of the others' products sleep, as it calls none."
+        "row. The linear pass does the products as well, and reads the data once. Each trains "
+        "for some epochs in a row, and rests before."
     )
     heaviest = np.argsort(-np.abs(ours.layer.weights[:, 0]))[:5]
     weights = ", ".join(f"{names[i]} {ours.layer.weights[i, 0]:+.2f}" for i in heaviest)

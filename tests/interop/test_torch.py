@@ -38,6 +38,18 @@ def test_large_tensors_have_pytorchs_values(name: str, reduction: str, weight: A
         torch.testing.assert_close(found, expected, rtol=1e-11, atol=1e-14)
 
 
+@pytest.mark.parametrize("weight", [None, (4, 1)], ids=str)
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", NAMES)
+def test_small_tensors_have_pytorchs_bits(name: str, reduction: str, weight: Any) -> None:
+    shape = (4, 100)
+    options = {"weight": None if weight is None else weights(weight), "reduction": reduction}
+    ours, theirs = both(name, scores(name, shape), labels(shape), **options)
+    assert not is_ours(ours[0])
+    for found, expected in zip(ours, theirs, strict=True):
+        assert torch.equal(found, expected)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", NAMES)
 def test_narrow_floats_are_as_exact_as_their_dtype(name: str, dtype: Any) -> None:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn import _reduction
 
 from ._forms import FOCAL, LOGITS, PROBABILITIES, focal_by_torch
-from ._ways import Given, as_float, loss_of
+from ._ways import Given, as_float, is_short, loss_of
 
 __all__ = [
     "BCELoss",
@@ -81,6 +81,9 @@ def binary_cross_entropy(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
+    if weight is None and is_short(input, target):
+        kind = _reduction.get_enum(reduction)
+        return torch._C._nn.binary_cross_entropy(input, target, None, kind)
     loss = loss_of(PROBABILITIES, Given(reduction), input, target, weight)
     if loss is None:
         target = as_float(PROBABILITIES, target, input)
@@ -139,6 +142,9 @@ def binary_cross_entropy_with_logits(
     """
     if size_average is not None or reduce is not None:
         reduction = _reduction.legacy_get_string(size_average, reduce)
+    if weight is None and pos_weight is None and is_short(input, target):
+        kind = _reduction.get_enum(reduction)
+        return torch.binary_cross_entropy_with_logits(input, target, None, None, kind)
     loss = loss_of(LOGITS, Given(reduction), input, target, weight, pos_weight)
     if loss is None:
         target = as_float(LOGITS, target, input)

@@ -69,6 +69,23 @@ class Form(NamedTuple):
     """
 
 
+def is_short(x: Any, y: Any) -> bool:
+    """Tell whether a call without weights is for PyTorch's operator, with nothing to be asked.
+
+    Its function would check these tensors again: with that, and with what a call that may be ours
+    has to find out, forward and backward of 1,000 elements took 5 to 8 us more than PyTorch's 50.
+    """
+    return (
+        type(x) in _KINDS
+        and type(y) in _KINDS
+        and not torch.compiler.is_compiling()
+        and not _is_seen()
+        and x.numel() < LEAST
+        and x.dtype is y.dtype
+        and x.shape == y.shape
+    )
+
+
 def loss_of(
     form: Form,
     given: Given,
@@ -124,15 +141,18 @@ def _is_transformed() -> bool:
     )
 
 
+def _is_seen() -> bool:
+    """Tell whether somebody else than the autograd engine watches each operation."""
+    return (
+        torch._C._get_tracing_state() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._len_torch_function_stack() > 0
+    )
+
+
 def _is_eager() -> bool:
     """Tell whether operations run as they are written, seen by nobody but the autograd engine."""
-    return (
-        torch._C._get_tracing_state() is None
-        and torch._C._len_torch_dispatch_stack() == 0
-        and torch._C._len_torch_function_stack() == 0
-        and not _is_transformed()
-        and active_backend() == "numba"
-    )
+    return not (_is_seen() or _is_transformed()) and active_backend() == "numba"
 
 
 def _fit(x: Any, y: Any, *weights: Any) -> bool:
