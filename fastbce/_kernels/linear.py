@@ -23,7 +23,7 @@ from .exp_log import fma, like
 from .gram import add_gram, square_block
 from .logits import logits_block
 from .reductions import TERMS, add_block, clear, softplus_lanes_block, sums_of, tree_sum
-from .results import APART, LINE, cut
+from .results import APART, cut
 from .vectors import (
     WIDTHS,
     add,
@@ -44,6 +44,10 @@ SHIFTS = ("none", "along", "whole")
 # Columns of rows whose sums of lanes weigh: eight rows at a time take 6 % less of the pass for 32
 # columns of float32, 10 % for 12, and 5 to 20 % more for 128.
 SHORT_ROW = 64
+
+# Where the gradient begins among the sums of a span: with a line. The last two before it are the
+# loss and the sum of the residuals.
+GRADIENT = 8
 
 # Bytes of a block, at most, for which the next one is asked for.
 MOST_AHEAD = 1 << 18
@@ -76,7 +80,9 @@ def _dots_step(width: int, shift: str) -> Any:
     load_some, element = load[width], _shifted(width, shift)
 
     @point
-    def step(x, places, centers, other, i, one, totals):
+    def step(x, places, centers, other, ahead, i, one, totals):
+        prefetch(x, places[0] + i, ahead)
+        prefetch(x, places[1] + i, ahead)
         v = load_some(other, i, one)
         return (
             vector_fma(element(x, places[0], centers, 0, i, one), v, totals[0]),
@@ -92,7 +98,10 @@ def _combine_step(width: int, shift: str) -> Any:
     add_some, element = add[width], _shifted(width, shift)
 
     @point
-    def step(x, places, centers, factors, out, i, one, zero):
+    def step(x, places, centers, factors, ahead, out, i, one):
+        prefetch(x, places[2] + i, ahead)
+        prefetch(x, places[3] + i, ahead)
+        zero = splat(like(one, 0))
         total = vector_fma(element(x, places[0], centers, 0, i, one), factors[0], zero)
         total = vector_fma(element(x, places[1], centers, 1, i, one), factors[1], total)
         total = vector_fma(element(x, places[2], centers, 2, i, one), factors[2], total)
@@ -106,7 +115,7 @@ def _dots_of(shift: str) -> Any:
     step16, step8, step4, step2, step1 = (_dots_step(width, shift) for width in WIDTHS)
 
     @point
-    def partial_dots(x, places, centers, other):
+    def partial_dots(x, places, centers, other, ahead):
         one = like(other[0], 1)
         n = other.size
         zero = splat(like(other[0], 0))
@@ -114,28 +123,28 @@ def _dots_of(shift: str) -> Any:
         i = 0
         if isinstance(one, np.float32):
             for i in range(0, n - 15, 16):
-                totals = step16(x, places, centers, other, i, one, totals)
+                totals = step16(x, places, centers, other, ahead, i, one, totals)
             i = n // 16 * 16
             if n & 8:
-                totals = step8(x, places, centers, other, i, one, totals)
+                totals = step8(x, places, centers, other, ahead, i, one, totals)
                 i += 8
         else:
             for i in range(0, n - 7, 8):
-                totals = step8(x, places, centers, other, i, one, totals)
+                totals = step8(x, places, centers, other, ahead, i, one, totals)
             i = n // 8 * 8
         if n & 4:
-            totals = step4(x, places, centers, other, i, one, totals)
+            totals = step4(x, places, centers, other, ahead, i, one, totals)
             i += 4
         if n & 2:
-            totals = step2(x, places, centers, other, i, one, totals)
+            totals = step2(x, places, centers, other, ahead, i, one, totals)
             i += 2
         if n & 1:
-            totals = step1(x, places, centers, other, i, one, totals)
+            totals = step1(x, places, centers, other, ahead, i, one, totals)
         return totals
 
     @point
-    def dots(x, places, centers, other):
-        totals = partial_dots(x, places, centers, other)
+    def dots(x, places, centers, other, ahead):
+        totals = partial_dots(x, places, centers, other, ahead)
         return sums(totals[0], totals[1], totals[2], totals[3])
 
     return partial_dots, dots
@@ -145,27 +154,26 @@ def _combine_of(shift: str) -> Any:
     step16, step8, step4, step2, step1 = (_combine_step(width, shift) for width in WIDTHS)
 
     @point
-    def combine(x, places, centers, factors, one, out, n):
-        zero = splat(like(one, 0))
+    def combine(x, places, centers, factors, ahead, out, one, n):
         if isinstance(one, np.float32):
             for i in range(0, n - 15, 16):
-                step16(x, places, centers, factors, out, i, one, zero)
+                step16(x, places, centers, factors, ahead, out, i, one)
             i = n // 16 * 16
             if n & 8:
-                step8(x, places, centers, factors, out, i, one, zero)
+                step8(x, places, centers, factors, ahead, out, i, one)
                 i += 8
         else:
             for i in range(0, n - 7, 8):
-                step8(x, places, centers, factors, out, i, one, zero)
+                step8(x, places, centers, factors, ahead, out, i, one)
             i = n // 8 * 8
         if n & 4:
-            step4(x, places, centers, factors, out, i, one, zero)
+            step4(x, places, centers, factors, ahead, out, i, one)
             i += 4
         if n & 2:
-            step2(x, places, centers, factors, out, i, one, zero)
+            step2(x, places, centers, factors, ahead, out, i, one)
             i += 2
         if n & 1:
-            step1(x, places, centers, factors, out, i, one, zero)
+            step1(x, places, centers, factors, ahead, out, i, one)
 
     return combine
 
@@ -189,14 +197,6 @@ def _places(a, step):
 
 
 @point
-def _fetch_rows(x, place, lead, columns):
-    """Ask for two rows."""
-    for j in range(place, place + columns, LINE // x.itemsize):
-        prefetch(x, j)
-        prefetch(x, j + lead)
-
-
-@point
 def _four(center: Any, j: Any, last: Any) -> Any:
     """Return vectors of the centers of four columns; behind the last one it is repeated."""
     return (
@@ -213,8 +213,9 @@ def linear_logits_block(
 ) -> None:
     """Write the logits of the rows at the start of `x`.
 
-    By rows, ask for two of each four that lie `ahead` elements further on. The gradient asks for
-    the other two, so that the next block comes from memory during both.
+    By rows, ask for two of each four that lie `ahead` elements further on, line by line as these
+    are read. The gradient asks for the other two, so that the next block comes from memory during
+    both.
     """
     m = z.size
     if by_column is None:
@@ -224,24 +225,21 @@ def linear_logits_block(
         whole = m // 8 * 8 if coef.size <= SHORT_ROW else 0
         for i in range(0, whole, 8):
             a, b = i * lead, (i + 4) * lead
-            _fetch_rows(x, a + ahead, lead, coef.size)
-            _fetch_rows(x, b + ahead, lead, coef.size)
             if frame is None:
-                first = partial_dots(x, _places(a, lead), None, coef)
-                second = partial_dots(x, _places(b, lead), None, coef)
+                first = partial_dots(x, _places(a, lead), None, coef, ahead)
+                second = partial_dots(x, _places(b, lead), None, coef, ahead)
             else:
-                first = partial_dots_along(x, _places(a, lead), frame[0], coef)
-                second = partial_dots_along(x, _places(b, lead), frame[0], coef)
+                first = partial_dots_along(x, _places(a, lead), frame[0], coef, ahead)
+                second = partial_dots_along(x, _places(b, lead), frame[0], coef, ahead)
             store_sums(z, i, first, second, intercept)
         for i in range(whole, m, 4):
             # Behind the last row it is read again: its result does not depend on its place.
             a = i * lead
-            _fetch_rows(x, a + ahead, lead, coef.size)
             places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
             if frame is None:
-                values = dots(x, places, None, coef)
+                values = dots(x, places, None, coef, ahead)
             else:
-                values = dots_along(x, places, frame[0], coef)
+                values = dots_along(x, places, frame[0], coef, ahead)
             z[i] = values[0] + intercept
             z[min(i + 1, m - 1)] = values[1] + intercept
             z[min(i + 2, m - 1)] = values[2] + intercept
@@ -254,10 +252,10 @@ def linear_logits_block(
             a = j * lead
             places, factors = _places(a, lead), _splats(coef, j)
             if frame is None:
-                combine(x, places, None, factors, one, z, m)
+                combine(x, places, None, factors, None, z, one, m)
             else:
                 four = _four(frame[0], j, coef.size - 1)
-                combine_whole(x, places, four, factors, one, z, m)
+                combine_whole(x, places, four, factors, None, z, one, m)
         for j in range(whole, coef.size):
             column = x[j * lead : j * lead + m]
             factor = coef[j]
@@ -278,12 +276,11 @@ def linear_gradient_block(
         one = like(r[0], 1)
         whole = m // 4 * 4
         for i in range(0, whole, 4):
-            a = i * lead
-            _fetch_rows(x, a + 2 * lead + ahead, lead, n)
+            places, factors = _places(i * lead, lead), _splats(r, i)
             if frame is None:
-                combine(x, _places(a, lead), None, _splats(r, i), one, gradient, n)
+                combine(x, places, None, factors, ahead, gradient, one, n)
             else:
-                combine_along(x, _places(a, lead), frame[0], _splats(r, i), one, gradient, n)
+                combine_along(x, places, frame[0], factors, ahead, gradient, one, n)
         for i in range(whole, m):
             row = x[i * lead : i * lead + n]
             for j in range(row.size):
@@ -297,9 +294,9 @@ def linear_gradient_block(
             a = j * lead
             places = (a, min(a + lead, last), min(a + 2 * lead, last), min(a + 3 * lead, last))
             if frame is None:
-                values = dots(x, places, None, r)
+                values = dots(x, places, None, r, None)
             else:
-                values = dots_whole(x, places, _four(frame[0], j, n - 1), r)
+                values = dots_whole(x, places, _four(frame[0], j, n - 1), r, None)
             for k in range(min(4, n - j)):
                 gradient[j + k] += np.float64(values[k])
 
@@ -366,11 +363,12 @@ def _square_residuals(meat: Any, z: Any, y: Any, w: Any, q: Any) -> None:
 def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     """Write the sums of each `span` rows to their row of `totals`.
 
-    They are the loss, the residuals' sum and the gradient. Where `gram` is an array, the Gram
-    matrix of the rows weighted with the Hessian (with `meat`, with their squared residuals) is
-    added to its part for each `gram_span` rows: a row that begins with the sum of the weights, one
-    of the sums of weighted rows, and the matrix. With a frame, whose rows are centers and factors,
-    the centers are taken off the elements of `X` everywhere, and the factors scale the Gram matrix.
+    They are the loss, the residuals' sum and the gradient (see `GRADIENT`). Where `gram` is an
+    array, the Gram matrix of the rows weighted with the Hessian (with `meat`, with their squared
+    residuals) is added to its part for each `gram_span` rows: a row that begins with the sum of the
+    weights, one of the sums of weighted rows, and the matrix. With a frame, whose rows are centers
+    and factors, the centers are taken off the elements of `X` everywhere, and the factors scale the
+    Gram matrix.
     `work`, `lanes` and `packed` are scratch space.
 
     What is absent is for the functions called here to tell: Numba leaves out the branches of a
@@ -394,7 +392,7 @@ def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     for s in range(0, y.size, span):
         into = totals[(first + s) // span]
         clear(into)
-        gradient = into[2 : 2 + coef.size]
+        gradient = into[GRADIENT : GRADIENT + coef.size]
         clear(losses)
         clear(linear)
         clear(products)
@@ -422,5 +420,5 @@ def linear_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
             part = (thread, place // gram_span, step)
             add_gram(rows, lead, by_column, frame, coef.size, q, packed, gram, part)
         _add_total(gram, (first + s) // gram_span, curvatures)
-        into[0] = tree_sum(losses)
-        into[1] = tree_sum(residuals)
+        into[GRADIENT - 2] = tree_sum(losses)
+        into[GRADIENT - 1] = tree_sum(residuals)

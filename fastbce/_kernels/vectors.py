@@ -16,7 +16,7 @@ from typing import Any
 from llvmlite import binding, ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import intrinsic, models, register_model
 
 BYTES = 64
 WIDTHS = (16, 8, 4, 2, 1)
@@ -214,28 +214,26 @@ def store_sums(typing_context, array, i, first, second, start):
     return types.void(array, types.intp, first, second, start), generate
 
 
-def prefetch(x: Any, i: int) -> None:
-    """Ask for the line of an element of an array, which may lie behind its end."""
-
-
 @intrinsic
-def _prefetch_instruction(typing_context, x, i):
+def prefetch(typing_context, x, i, ahead):
+    """Ask for the line of the element `ahead` of element i, which may lie behind the array's end.
+
+    Nothing is asked for where `ahead` is None.
+    """
+
     def generate(context, builder, signature, args):
-        place = builder.gep(context.make_array(x)(context, builder, args[0]).data, [args[1]])
-        place = builder.bitcast(place, ir.IntType(8).as_pointer())
-        number = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [place.type, *[number] * 3])
-        function = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
-        read, second_level, data = number(0), number(2), number(1)
-        builder.call(function, [place, read, second_level, data])
+        if ahead is not types.none:
+            place = builder.add(args[1], args[2])
+            place = builder.gep(context.make_array(x)(context, builder, args[0]).data, [place])
+            place = builder.bitcast(place, ir.IntType(8).as_pointer())
+            number = ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [place.type, *[number] * 3])
+            function = builder.module.declare_intrinsic("llvm.prefetch", (place.type,), kind)
+            read, second_level, data = number(0), number(2), number(1)
+            builder.call(function, [place, read, second_level, data])
         return context.get_dummy_value()
 
-    return types.void(x, types.intp), generate
-
-
-@overload(prefetch)
-def _prefetch_overload(x, i):
-    return lambda x, i: _prefetch_instruction(x, i)
+    return types.void(x, types.intp, ahead), generate
 
 
 # --- tiles of a matrix product -------------------------------------------------------------------
