@@ -17,7 +17,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from .compile import INNER, kernel, point
+from .compile import INNER, kernel, long_point, point
 from .compile import inner as block
 from .exp_log import fma, like
 from .gram import add_gram, square_block
@@ -114,7 +114,7 @@ def _combine_step(width: int, shift: str) -> Any:
 def _dots_of(shift: str) -> Any:
     step16, step8, step4, step2, step1 = (_dots_step(width, shift) for width in WIDTHS)
 
-    @point
+    @long_point
     def partial_dots(x, places, centers, other, ahead):
         one = like(other[0], 1)
         n = other.size
@@ -142,7 +142,7 @@ def _dots_of(shift: str) -> Any:
             totals = step1(x, places, centers, other, ahead, i, one, totals)
         return totals
 
-    @point
+    @long_point
     def dots(x, places, centers, other, ahead):
         totals = partial_dots(x, places, centers, other, ahead)
         return sums(totals[0], totals[1], totals[2], totals[3])
@@ -153,7 +153,7 @@ def _dots_of(shift: str) -> Any:
 def _combine_of(shift: str) -> Any:
     step16, step8, step4, step2, step1 = (_combine_step(width, shift) for width in WIDTHS)
 
-    @point
+    @long_point
     def combine(x, places, centers, factors, ahead, out, one, n):
         if isinstance(one, np.float32):
             for i in range(0, n - 15, 16):
