@@ -82,17 +82,20 @@ def evaluate(name: str, scores: Any, y_true: Any, options: Options, out: Any) ->
     """Evaluate a loss, its derivatives, or both."""
     operation = OPERATIONS[name]
     sample_weight, reduction, check_labels, own, more = options
-    plain = sample_weight is None and are_plain(scores, y_true)
+    plain = are_plain(scores, y_true)
     if (
         plain
+        and sample_weight is None
         and check_labels is False
         and type(reduction) is str
-        and (reduction == "mean" or reduction == "sum")
+        and (reduction == "mean" or reduction == "sum" or reduction == "none")
         and are_default(more)
     ):
-        call, given = _prepared(operation, own, scores, y_true), None
+        each = operation.returns_loss and reduction == "none"
+        losses = "sum" if operation.returns_loss and not each else "none"
+        call, given = _prepared(operation, own, scores, y_true, losses), None
         if out is not None:
-            shapes = (scores.shape,) * operation.arrays
+            shapes = (scores.shape,) * (operation.arrays + each)
             given = plain_outs(out, shapes, scores.dtype, (scores, y_true))
         if call is not None and (out is None or given is not None):
             count = scores.size if reduction == "mean" else 1
@@ -111,13 +114,13 @@ def _evaluate(
 ) -> Any:
     """Evaluate any call of a loss."""
     sample_weight, reduction, check_labels, own, more = options
-    weight: Array | None = None
     if plain:
         x, y = scores, y_true
         compute = result = x.dtype
     else:
         x, y, compute, result = _arrays(operation, scores, y_true)
-        weight = check_weight(sample_weight, x.shape, as_elements)
+    weight = check_weight(sample_weight, x.shape, as_elements)
+    plain = plain and (weight is None or (are_plain(x, weight) and weight.dtype == compute))
     if type(reduction) is not str or reduction != "mean":
         check_reduction(reduction, x)
     if check_labels is not False:
@@ -139,7 +142,8 @@ def _evaluate(
     arrays, aliased = _NO_ARRAYS
     if has_losses or operation.arrays or out is not None:
         first = (x.shape[:-1] if losses == "samples" else x.shape,) if has_losses else ()
-        inputs = (x, y) if plain else (x, y, weight, given.mask)
+        inputs: tuple[Array | None, ...] = (x, y, weight, given.mask)
+        inputs = inputs[: 2 if weight is None else 3] if plain else inputs
         empty = np.empty if x.nbytes < LEAST else backend("elementwise").empty
         shapes = (*first, *(x.shape,) * operation.arrays)
         arrays, aliased, plain = targets(out, shapes, result, inputs, empty, plain=plain)
@@ -171,26 +175,36 @@ def prepared(name: str, scores: Array, y_true: Array) -> Callable[..., Any] | No
     It returns the sum of the losses, or None, and the arrays of the other results; nothing where a
     label that is no float lies outside [0, 1].
     """
-    return _prepared(OPERATIONS[name], None, scores, y_true) if are_plain(scores, y_true) else None
+    if not are_plain(scores, y_true):
+        return None
+    operation = OPERATIONS[name]
+    losses = "sum" if operation.returns_loss else "none"
+    return _prepared(operation, None, scores, y_true, losses)
 
 
-def _prepared(operation: Operation, own: Any, x: Array, y: Array) -> Callable[..., Any] | None:
+def _prepared(
+    operation: Operation, own: Any, x: Array, y: Array, losses: str
+) -> Callable[..., Any] | None:
     """Return what computes a call on plain arrays without options; None for other calls.
 
     To find out the same for every call took more than half the time of one element.
     """
     if x.nbytes and (own is None or type(own) is float) and backend("elementwise").SHORT:
-        return _prepared_for(operation, own, x.dtype, y.dtype)
+        return _prepared_for(operation, own, x.dtype, y.dtype, losses)
     return None
 
 
 @lru_cache(maxsize=256)
 def _prepared_for(
-    operation: Operation, own: float | None, dtype: np.dtype[Any], labels: np.dtype[Any]
+    operation: Operation,
+    own: float | None,
+    dtype: np.dtype[Any],
+    labels: np.dtype[Any],
+    losses: str,
 ) -> Callable[..., Any]:
     parameters = partial(_parameters, _rules(operation, own, NOTHING_GIVEN, dtype, dtype))
     prepare: Callable[..., Callable[..., Any]] = backend("elementwise").prepare
-    return prepare(operation, dtype, labels, parameters)
+    return prepare(operation, dtype, labels, parameters, losses)
 
 
 @lru_cache(maxsize=64)
@@ -214,7 +228,7 @@ def total_of_samples(
     operation = OPERATIONS["bce_loss"]
     plain = are_plain(scores, y_true)
     if plain and check_labels is False:
-        call = _prepared(operation, 1e-7, scores, y_true)
+        call = _prepared(operation, 1e-7, scores, y_true, "sum")
         found = None if call is None else call(scores, y_true, 1.0)
         if found is not None:
             outputs = scores.shape[-1]

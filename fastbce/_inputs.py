@@ -185,7 +185,8 @@ def check_weight(
     array = as_bits(broadcast(read(weight, "sample_weight"), shape, "sample_weight"))
     if array.size:
         values = numbers(array, np.float32) if array.dtype == bfloat16 else array
-        low, high = np.min(values), np.max(values)
+        # The functions of that name take 1.5 us more.
+        low, high = np.minimum.reduce(values, axis=None), np.maximum.reduce(values, axis=None)
         if not (low >= 0 and high < np.inf):
             raise ValueError(
                 f"sample_weight must be finite and not negative, got values in [{low}, {high}]"

@@ -89,6 +89,7 @@ def prepare(
     dtype: np.dtype[Any],
     labels: np.dtype[Any],
     parameters: Callable[..., tuple[Any, ...]],
+    losses: str,
 ) -> Callable[..., Any]:
     """Return ``call(scores, labels, scale, given=None)`` for plain calls of a loss in these dtypes.
 
@@ -98,9 +99,11 @@ def prepare(
     is no result, and the arrays; nothing at all if a label that is no float is bad.
     """
     kernels = _kernels.get(operation.family) or _kernels_of(operation.family)
-    sums, count = operation.returns_loss, operation.arrays
-    losses = "sum" if sums else "none"
-    before, after = (None, None, None, *operation.before), operation.after
+    sums, each = losses == "sum", operation.returns_loss and losses == "none"
+    count, after = operation.arrays + each, operation.after
+    # What comes before the first array that is written, and between it and the others.
+    before = (None, None) if each else (None, None, None, *operation.before)
+    between = operation.before if each else ()
     spaces = (NO_SPACES[dtype],)
     looks, as_bytes, unseen = labels.kind != "f", labels.kind == "b", parameters()
 
@@ -121,19 +124,20 @@ def prepare(
             options += _scratch.of[dtype] if sums else spaces
             if count == 1:  # a loop of one turn costs 0.2 us
                 result = np.empty(shape, dtype) if given is None else given[0]
-                flat = (x, y, *before, result.ravel(), *after)
+                flat = (x, y, *before, result.ravel(), *between, *after)
                 found = run(0, 0, flat, options), (result,)
             else:
                 results = given or ()
                 if count and not results:
                     results = tuple([np.empty(shape, dtype) for _ in range(count)])
-                others = [a.ravel() for a in results] if count else ()
-                found = run(0, 0, (x, y, *before, *others, *after), options), results
+                flats = [a.ravel() for a in results] if count else ()
+                flat = (x, y, *before, *flats[:1], *between, *flats[1:], *after)
+                found = run(0, 0, flat, options), results
         return None if looks and bad[0] else found
 
     def long(x: Array, y: Array, options: tuple[Any, ...], given: Any) -> Any:
         results = given or tuple([empty(x.shape, dtype) for _ in range(count)])
-        outputs = (None, *operation.before, *results, *operation.after)
+        outputs = (*before[2:], *results[:1], *between, *results[1:], *after)
         record = Call((x, y, None, None), outputs, dtype, given is not None, plain=True)
         return compute(operation, record, options, losses), results
 
@@ -141,7 +145,9 @@ def prepare(
     y = np.empty(0, np.uint8 if as_bytes else labels)
     further = parameters(np.zeros(1, np.int64)) if looks else unseen
     kernel = kernels.sums if sums else kernels.elements
-    run = entry_of(kernel.run, 0, 0, (x, y, *before, *(x,) * count, *after), (1.0, *further, *last))
+    arrays = (x,) * count
+    flat = (x, y, *before, *arrays[:1], *between, *arrays[1:], *after)
+    run = entry_of(kernel.run, 0, 0, flat, (1.0, *further, *last))
     return call
 
 
