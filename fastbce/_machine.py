@@ -36,17 +36,19 @@ def _sysctl(name: str) -> str:
 
 
 def cpu_model() -> str:
-    """Return the processor's name, with the widest vector extension where it is known."""
+    """Return the processor's name; where known, its widest vector extension and its generation."""
     processors = _cpuinfo()
     if not processors:
         return _sysctl("machdep.cpu.brand_string") or platform.processor() or platform.machine()
     first = processors[0]
     name = first.get("model name", platform.machine())
     flags = set(first.get("flags", "").split())
-    for flag, extension in (("avx512f", "AVX-512"), ("avx2", "AVX2")):
-        if flag in flags:
-            return f"{name} ({extension})"
-    return name
+    known = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][:1]
+    if "cpu family" in first:
+        # Virtual machines may name no more than the maker: two such "AMD EPYC" differed by a factor
+        # of 2 in the arithmetic of float64.
+        known.append(f"family {first['cpu family']}, model {first.get('model', 'unknown')}")
+    return f"{name} ({', '.join(known)})" if known else name
 
 
 def physical_cores() -> int:

@@ -50,3 +50,9 @@ def test_a_processor_of_no_known_extension(monkeypatch: pytest.MonkeyPatch) -> N
         text = f"model name\t: A\nflags\t\t: {flags}\n"
         monkeypatch.setattr(Path, "read_text", lambda *_, text=text, **__: text)
         assert _machine.cpu_model() == f"A{suffix}"
+
+
+def test_the_generation_of_a_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "cpu family\t: 25\nmodel\t\t: 17\nmodel name\t: A\nflags\t\t: avx512f avx2\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: text)
+    assert _machine.cpu_model() == "A (AVX-512, family 25, model 17)"
