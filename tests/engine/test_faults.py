@@ -405,6 +405,24 @@ def test_no_memory_for_the_result(name: str) -> None:
     assert np.all(result == 0.5)
 
 
+def test_a_compilation_leaves_the_collector_as_it_was(python: Python) -> None:
+    script = """
+import gc
+gc.set_threshold(701, 11, 12)
+results()
+assert gc.get_threshold() == (701, 11, 12)
+from fastbce._kernels.sigmoid import sigmoid_block
+try:
+    sigmoid_block("no array", None)
+except Exception as error:
+    assert "Cannot determine" in str(error) or "Failed in nopython" in str(error), error
+else:
+    raise AssertionError
+assert gc.get_threshold() == (701, 11, 12)
+"""
+    python(PREAMBLE_OF_ONE_KERNEL + script)
+
+
 def test_workers_compile_nothing(python: Python) -> None:
     """What a thread loads when the memory is used up ends the process: the caller loads it."""
     script = """
