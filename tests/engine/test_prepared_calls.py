@@ -133,9 +133,50 @@ def test_errors_come_every_time() -> None:
 @pytest.mark.parametrize(("name", "own"), [("bce_loss", 1e-7), ("sigmoid_bce", None)])
 def test_no_kernel_gets_arrays_of_different_sizes(name: str, own: float | None) -> None:
     """The functions check what the user passes; this is for a mistake of their own."""
-    call = _evaluate._prepared_for(OPERATIONS[name], own, F4, F4)
-    with pytest.raises(RuntimeError, match="the arrays of one call differ"):
-        call(np.ones(8, F4), np.ones(7, F4), 1.0)
+    for losses in ("sum", "none"):
+        call = _evaluate._prepared_for(OPERATIONS[name], own, F4, F4, losses)
+        with pytest.raises(RuntimeError, match="the arrays of one call differ"):
+            call(np.ones(8, F4), np.ones(7, F4), 1.0)
+
+
+@common
+def test_losses_of_elements_are_prepared_too(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    for shape in ((5,), (3, 4), (70_000,)):
+        arrays = case.draw(rng, shape, F4)
+        options = {"reduction": "none"} if case.is_loss else {}
+        expected = case(*arrays, **options, **({"divisor": "elements"} if case.is_loss else {}))
+        out = tuple(np.full(shape, 9, F4) for _ in expected)
+        with monkeypatch.context() as patched:
+            patched.setattr(_evaluate, "_evaluate", None)
+            for found in (case(*arrays, **options), case(*arrays, **options, out=out)):
+                assert len(found) == len(expected)
+                assert all(map(same_bits, found, expected))
+        assert all(map(same_bits, out, expected))
+
+
+def test_weights_of_the_scores_kind_change_no_bit() -> None:
+    rng = np.random.default_rng(8)
+    z, w = rng.normal(size=(2, 70_000)).astype(F4)
+    y, w = (z > 0).astype(F4), abs(w)
+    locked = w.copy()
+    locked.flags.writeable = False
+    for n in (1, 999, z.size):
+        for reduction in ("mean", "none"):
+            options: Any = {"reduction": reduction, "out": None}
+            found, expected = (
+                fastbce.bce_with_logits_loss_gradient(
+                    z[:n], y[:n], sample_weight=weight[:n], **options
+                )
+                for weight in (w, locked)
+            )
+            assert all(map(same_bits, found, expected))
+        # Given results may lie in the weights' memory.
+        given = w[:n].copy()
+        slope = fastbce.bce_with_logits_gradient(z[:n], y[:n], sample_weight=given, out=given)
+        assert slope is given
+        wanted = fastbce.bce_with_logits_gradient(z[:n], y[:n], sample_weight=locked[:n])
+        assert same_bits(slope, wanted)
 
 
 def test_no_block_gets_arrays_of_different_sizes() -> None:
