@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((i for i, name in enumerate(ORDER) if path.startswith(name)), len(ORDER))
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """Keep what was collected out of every later garbage collection: a tenth of a run's time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(params=BACKENDS)
