@@ -318,6 +318,31 @@ def check_stores() -> None:
         check_past_the_caches(dtype, n, offset)
 
 
+def check_scalar_functions(dtype: Any) -> None:
+    """Check that the functions for users' own loops are those of arrays."""
+    from fastbce import numba as scalar
+
+    z = np.array([*SPECIAL, 0.3, -2.5], dtype)
+    p = np.array([0, 1e-9, 0.2, 0.5, 0.9, 1], dtype)
+    each: Any = {"reduction": "none"}
+    _, hessian = fastbce.bce_with_logits_gradient_hessian(z, z > 0, reduction="none")
+    for name, values, labels, expected in (
+        ("sigmoid", z, None, fastbce.sigmoid(z)),
+        ("log_sigmoid", z, None, fastbce.log_sigmoid(z)),
+        ("softplus", z, None, fastbce.softplus(z)),
+        ("logit", p, None, fastbce.logit(p)),
+        ("bce", p, p > 0.3, fastbce.bce_loss(p, p > 0.3, **each)),
+        ("bce_gradient", p, p > 0.3, fastbce.bce_gradient(p, p > 0.3, **each)),
+        ("bce_with_logits", z, z > 1, fastbce.bce_with_logits_loss(z, z > 1, **each)),
+        ("bce_with_logits_gradient", z, z > 1, fastbce.bce_with_logits_gradient(z, z > 1, **each)),
+        ("bce_with_logits_hessian", z, None, hessian),
+    ):
+        function = getattr(scalar, name)
+        others = () if labels is None else (labels.astype(dtype),)
+        found = [function(*element) for element in zip(values, *others, strict=True)]
+        near(np.array(found, dtype), expected.astype(np.longdouble), dtype, 3, f"{name} of one")
+
+
 def main() -> None:
     """Check both dtypes, with strips of 32 elements and shared calls from 8 on."""
     if not config.DISABLE_JIT:  # type: ignore[attr-defined]
@@ -333,6 +358,7 @@ def main() -> None:
     for dtype in (np.float32, np.float64):
         with np.errstate(all="ignore"):
             check_elements(dtype)
+            check_scalar_functions(dtype)
     check_float16()
     check_bfloat16()
     check_stores()
