@@ -43,7 +43,8 @@ def cpu_model() -> str:
     first = processors[0]
     name = first.get("model name", platform.machine())
     flags = set(first.get("flags", "").split())
-    known = [name for flag, name in (("avx512f", "AVX-512"), ("avx2", "AVX2")) if flag in flags][:1]
+    extensions = (("avx512f", "AVX-512"), ("avx2", "AVX2"))
+    known = [extension for flag, extension in extensions if flag in flags][:1]
     if "cpu family" in first:
         # Virtual machines may name no more than the maker: two such "AMD EPYC" differed by a factor
         # of 2 in the arithmetic of float64.

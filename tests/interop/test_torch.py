@@ -24,13 +24,17 @@ if TYPE_CHECKING:
 # --- values and derivatives ----------------------------------------------------------------------
 
 
+def both_of_shape(shape: tuple[int, int], name: str, reduction: str, weight: Any) -> Any:
+    """Return what ours and PyTorch's function make of arrays of that shape."""
+    options = {"weight": None if weight is None else weights(weight), "reduction": reduction}
+    return both(name, scores(name, shape), labels(shape), **options)
+
+
 @pytest.mark.parametrize("weight", [None, (4, 9001), (9001,), (4, 1)], ids=str)
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", NAMES)
 def test_large_tensors_have_pytorchs_values(name: str, reduction: str, weight: Any) -> None:
-    shape = (4, 9001)
-    options = {"weight": None if weight is None else weights(weight), "reduction": reduction}
-    ours, theirs = both(name, scores(name, shape), labels(shape), **options)
+    ours, theirs = both_of_shape((4, 9001), name, reduction, weight)
     assert is_ours(ours[0])
     assert not is_ours(theirs[0])
     for found, expected in zip(ours, theirs, strict=True):
@@ -42,9 +46,7 @@ def test_large_tensors_have_pytorchs_values(name: str, reduction: str, weight: A
 @pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
 @pytest.mark.parametrize("name", NAMES)
 def test_small_tensors_have_pytorchs_bits(name: str, reduction: str, weight: Any) -> None:
-    shape = (4, 100)
-    options = {"weight": None if weight is None else weights(weight), "reduction": reduction}
-    ours, theirs = both(name, scores(name, shape), labels(shape), **options)
+    ours, theirs = both_of_shape((4, 100), name, reduction, weight)
     assert not is_ours(ours[0])
     for found, expected in zip(ours, theirs, strict=True):
         assert torch.equal(found, expected)
