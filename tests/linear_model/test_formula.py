@@ -217,3 +217,35 @@ def test_a_file_runs_nothing(text: str, data: Any, tmp_path: Path) -> None:
     refused = r"damaged model: FormulaError .*(is refused|cannot be understood)"
     with pytest.raises(ValueError, match=refused):
         fastbce.load(path)
+
+
+def test_rows_that_cannot_be_used(data: Any) -> None:
+    for more, match in (
+        ({"sample_weight": np.ones(3)}, "sample_weight has 3 rows, the data have 600"),
+        ({"offset": np.zeros((3, 1))}, "offset has 3 rows, the data have 600"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fit_formula("late ~ age", data, **more)
+    with pytest.raises(ValueError, match="each row has a missing value"):
+        fit_formula("late ~ age", data.assign(age=np.nan))
+    with pytest.raises(ValueError, match="has no variable"):
+        fit_formula("late ~ 1", data)
+
+
+def test_arrays_follow_the_rows_that_are_kept(data: Any) -> None:
+    data.loc[::5, "age"] = np.nan
+    ways = (data.day.to_numpy(), data.group.to_numpy())
+    ours = fit_formula("late ~ age", data, clusters=ways, cov_type="cluster", offset="times")
+    kept = data[data.age.notna()]
+    direct = fit_formula(
+        "late ~ age",
+        kept,
+        clusters=tuple(way[data.age.notna()] for way in ways),
+        cov_type="cluster",
+        offset=kept.times.to_numpy(),
+    )
+    assert ours.dropped == 120
+    np.testing.assert_array_equal(ours.result_.covariance, direct.result_.covariance)
+    logits = ours.decision_function(kept, offset=kept.times.to_numpy())
+    expected = ours.result_.params @ [np.ones(480), kept.age] + kept.times
+    np.testing.assert_allclose(logits, expected, rtol=1e-12, atol=1e-12)

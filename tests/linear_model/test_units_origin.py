@@ -27,6 +27,7 @@ from sklearn.exceptions import ConvergenceWarning
 import fastbce
 from fastbce.inference import InferenceError
 from fastbce.linear_model import LogisticRegression
+from fastbce.linear_model.coordinates import SAMPLE_ROWS
 
 if TYPE_CHECKING:
     from cases import Array
@@ -360,3 +361,15 @@ def test_a_verdict_does_not_see_units_and_origins() -> None:
             model = LogisticRegression(C=np.inf).fit(Z, y)
         with pytest.raises(InferenceError, match=r"Columns that separate: x1\. "):
             _ = model.result_
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("away", [1e-6, 1.0, 1e3])
+def test_a_column_that_differs_in_few_rows(away: float, weighted: bool, rng: Any) -> None:
+    # A column's place and spread are those of every k-th row, in which it is constant here.
+    X, y = draw(7, 4 * SAMPLE_ROWS, 2)
+    w = rng.integers(1, 4, len(y)) if weighted else None
+    X[:, 1] = 7.0
+    some = np.arange(1, len(y), 8)
+    X[some, 1] += away * rng.normal(size=len(some))
+    check(fitted(X, y, w), X, maximum_likelihood(X, y, w))

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.compiler import is_compiling
 
 from fastbce import _bfloat16, functional
 from fastbce._backends import active_backend
@@ -30,6 +31,9 @@ _FLOATS = frozenset((torch.bfloat16, torch.float16, torch.float32, torch.float64
 _LABELS = frozenset((torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64))
 _REDUCTIONS = frozenset(("mean", "sum", "none"))
 _KINDS = frozenset((Tensor, nn.Parameter))
+
+_traced = torch._C._get_tracing_state
+_watched_functions = torch._C._len_torch_function_stack
 
 
 # --- which way -----------------------------------------------------------------------------------
@@ -74,12 +78,14 @@ def is_short(x: Any, y: Any) -> bool:
 
     Its function would check these tensors again: with that, and with what a call that may be ours
     has to find out, forward and backward of 1,000 elements took 5 to 8 us more than PyTorch's 50.
+    Who watches operators sees this one; who watches functions, or traces, shall see the function.
     """
     return (
         type(x) in _KINDS
         and type(y) in _KINDS
-        and not torch.compiler.is_compiling()
-        and not _is_seen()
+        and not is_compiling()
+        and not _watched_functions()
+        and _traced() is None
         and x.numel() < LEAST
         and x.dtype is y.dtype
         and x.shape == y.shape
@@ -95,7 +101,7 @@ def loss_of(
     pos_weight: Any = None,
 ) -> Tensor | None:
     """Return the loss by a way of ours, or None where the call is for PyTorch's function."""
-    compiling = torch.compiler.is_compiling()
+    compiling = is_compiling()
     if compiling:
         if _is_transformed():
             return None
@@ -141,18 +147,15 @@ def _is_transformed() -> bool:
     )
 
 
-def _is_seen() -> bool:
-    """Tell whether somebody else than the autograd engine watches each operation."""
-    return (
-        torch._C._get_tracing_state() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch._C._len_torch_function_stack() > 0
-    )
-
-
 def _is_eager() -> bool:
     """Tell whether operations run as they are written, seen by nobody but the autograd engine."""
-    return not (_is_seen() or _is_transformed()) and active_backend() == "numba"
+    return (
+        _traced() is None
+        and not _watched_functions()
+        and not torch._C._len_torch_dispatch_stack()
+        and not _is_transformed()
+        and active_backend() == "numba"
+    )
 
 
 def _fit(x: Any, y: Any, *weights: Any) -> bool:
@@ -228,7 +231,7 @@ def as_float(form: Form, target: Any, input: Any) -> Any:  # noqa: A002
         return target
     if target.dtype not in _LABELS or not input.is_floating_point():
         return target
-    if torch.compiler.is_compiling() or not _is_plain(target) or not _is_eager():
+    if is_compiling() or not _is_plain(target) or not _is_eager():
         return target.to(input.dtype)
     if not form.checks and target.dtype is not torch.bool:
         _check_labels(form, target)
@@ -406,7 +409,7 @@ class _Loss(torch.autograd.Function):
         (slope,) = slopes
         if (
             torch.is_grad_enabled()
-            or torch.compiler.is_compiling()
+            or is_compiling()
             or not _is_eager()
             or not torch._C._has_storage(slope)  # one of many, of is_grads_batched
         ):
