@@ -55,7 +55,7 @@ def oldest(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, format and the layers of imports."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[lint,test]")
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports", "--no-cache")
@@ -64,7 +64,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """Check the types."""
-    session.install("-e", ".[test]")
+    session.install("-e", ".[lint,test]")
     session.run("mypy", *session.posargs)
 
 

@@ -4,9 +4,9 @@
     python tools/try_extras.py
 
 An environment knows nothing of the checkout: what an extra lacks, or the wheel, is found here. The
-extras `docs` and `test` need files that no wheel has, and work in the unpacked source distribution.
-Names of extras as arguments choose some of them, `core` among them. It prints a line for each, and
-ends with 1 where one fails.
+extras `docs`, `lint` and `test` need files that no wheel has, and work in the unpacked source
+distribution. Names of extras as arguments choose some of them, `core` among them. It prints a line
+for each, and ends with 1 where one fails.
 """
 
 from __future__ import annotations
@@ -135,9 +135,10 @@ print(model.result_.summary())
         ],
     ),
     "docs": (["python", "-m", "sphinx", "-q", "-W", "-b", "html", "docs", "site"],),
+    "lint": (["ruff", "check"], ["mypy", "--version"]),
     "test": (["pytest", "-n", "2", "tests/elementwise/test_semantics.py", "tests/project"],),
 }
-IN_SOURCES = ("docs", "test")
+IN_SOURCES = ("docs", "lint", "test")
 FROM_THE_WHEEL = """
 import sys, fastbce
 assert fastbce.__file__.startswith(sys.prefix), fastbce.__file__

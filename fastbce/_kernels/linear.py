@@ -76,8 +76,14 @@ def _shifted(width: int, shift: str) -> Any:
     return element
 
 
+def _whose(shift: str) -> tuple[int, int, int, int]:
+    """Return the places of four centers; 0 throughout where a function for each has no use."""
+    return (0, 1, 2, 3) if shift == "whole" else (0, 0, 0, 0)
+
+
 def _dots_step(width: int, shift: str) -> Any:
     load_some, element = load[width], _shifted(width, shift)
+    a, b, c, d = _whose(shift)
 
     @point
     def step(x, places, centers, other, ahead, i, one, totals):
@@ -85,10 +91,10 @@ def _dots_step(width: int, shift: str) -> Any:
         prefetch(x, places[1] + i, ahead)
         v = load_some(other, i, one)
         return (
-            vector_fma(element(x, places[0], centers, 0, i, one), v, totals[0]),
-            vector_fma(element(x, places[1], centers, 1, i, one), v, totals[1]),
-            vector_fma(element(x, places[2], centers, 2, i, one), v, totals[2]),
-            vector_fma(element(x, places[3], centers, 3, i, one), v, totals[3]),
+            vector_fma(element(x, places[0], centers, a, i, one), v, totals[0]),
+            vector_fma(element(x, places[1], centers, b, i, one), v, totals[1]),
+            vector_fma(element(x, places[2], centers, c, i, one), v, totals[2]),
+            vector_fma(element(x, places[3], centers, d, i, one), v, totals[3]),
         )
 
     return step
@@ -96,16 +102,17 @@ def _dots_step(width: int, shift: str) -> Any:
 
 def _combine_step(width: int, shift: str) -> Any:
     add_some, element = add[width], _shifted(width, shift)
+    a, b, c, d = _whose(shift)
 
     @point
     def step(x, places, centers, factors, ahead, out, i, one):
         prefetch(x, places[2] + i, ahead)
         prefetch(x, places[3] + i, ahead)
         zero = splat(like(one, 0))
-        total = vector_fma(element(x, places[0], centers, 0, i, one), factors[0], zero)
-        total = vector_fma(element(x, places[1], centers, 1, i, one), factors[1], total)
-        total = vector_fma(element(x, places[2], centers, 2, i, one), factors[2], total)
-        total = vector_fma(element(x, places[3], centers, 3, i, one), factors[3], total)
+        total = vector_fma(element(x, places[0], centers, a, i, one), factors[0], zero)
+        total = vector_fma(element(x, places[1], centers, b, i, one), factors[1], total)
+        total = vector_fma(element(x, places[2], centers, c, i, one), factors[2], total)
+        total = vector_fma(element(x, places[3], centers, d, i, one), factors[3], total)
         add_some(out, i, total)
 
     return step

@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 from cases import BY_NAME, CASES, Array
-from checks import both_dtypes, same_bits
+from checks import both_dtypes, in_ci, same_bits
 
 import fastbce
 
@@ -59,7 +59,7 @@ def exact(z: float, y: float, alpha: float, gamma: float) -> tuple[list[Any], li
 
 
 @both_dtypes
-@pytest.mark.parametrize("gamma", GAMMAS)
+@pytest.mark.parametrize("gamma", [0, *map(in_ci, (0.5, 1)), 2, in_ci(5)])
 def test_against_mpmath(gamma: float, dtype: Any, backend: str) -> None:
     z = np.repeat(np.array(LOGITS, dtype), 3)
     y = np.tile(np.array([0, 0.25, 1], dtype), len(LOGITS))
@@ -95,7 +95,7 @@ def test_torchvisions_formula(backend: str, rng: np.random.Generator) -> None:
         np.testing.assert_allclose(total, loss.sum(), rtol=1e-12)
 
 
-@both_dtypes
+@pytest.mark.parametrize("dtype", [np.float32, in_ci(np.float64)])
 def test_gamma_0_without_alpha_is_the_plain_loss(
     dtype: Any, backend: str, rng: np.random.Generator
 ) -> None:
@@ -134,7 +134,7 @@ def test_saturated_logits(gamma: float, dtype: Any, backend: str) -> None:
     assert nothing[0] == 0
 
 
-@pytest.mark.parametrize("reduction", ["none", "mean"])
+@pytest.mark.parametrize("reduction", ["none", in_ci("mean")])
 def test_every_function_gives_the_same(
     reduction: str, backend: str, rng: np.random.Generator
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from cases import BY_NAME, LOSSES, Array, Case
-from checks import REDUCTIONS, at_night, every_loss
+from checks import REDUCTIONS, at_night, every_loss, in_ci
 
 import fastbce
 
@@ -127,7 +127,7 @@ def test_nothing_is_lost_where_results_go_over_what_is_checked() -> None:
             assert all(np.array_equal(a, b) for a, b in zip(arrays, before, strict=True))
 
 
-@pytest.mark.parametrize("check", [False, True])
+@pytest.mark.parametrize("check", [False, in_ci(True)])
 def test_classes(check: bool) -> None:
     p, mask = np.array([[0.9], [0.8]]), np.array([[255], [0]])
     loss = fastbce.Loss_BinaryCrossentropy(check_labels=check)

@@ -60,6 +60,7 @@ def test_labels_that_are_looked_at(labels: Any) -> None:
                 fastbce.bce_with_logits_loss_gradient(scores, bad, out=given)
 
 
+@pytest.mark.ci
 def test_given_results_that_are_not_taken_as_they_are() -> None:
     x, y = np.array([0.2, 0.7, 0.4]), np.array([0.0, 1.0, 1.0])
     loss, gradient = fastbce.bce_loss_gradient(x, y)

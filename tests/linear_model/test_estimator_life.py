@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from checks import at_night, in_ci
+from checks import at_night
 from logistic import logistic
 
 pytest.importorskip("sklearn", reason="the estimator needs scikit-learn")
@@ -34,9 +34,8 @@ needs_mprotect = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is
     ("backend", "first"),
     [
         *(("numpy", first) for first in (0, 5)),
-        in_ci("numba", 0),
         *(at_night("numpy", first) for first in range(10, 30, 5)),
-        *(at_night("numba", first) for first in range(5, 30, 5)),
+        *(at_night("numba", first) for first in range(0, 30, 5)),
     ],
     indirect=["backend"],
 )

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cases import Array
 
 COV_TYPES = ("nonrobust", "HC0")
-KINDS = [("fit", "newton"), ("fit", "lbfgs"), ("fit_stream", "auto"), ("dask", "auto")]
+KINDS = [("fit", "newton"), ("fit", "lbfgs"), ("fit_stream", "auto"), in_ci("dask", "auto")]
 
 
 def skip_without_dask(way: str) -> None:

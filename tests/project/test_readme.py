@@ -24,6 +24,7 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize(
     "code", [pytest.param(text, id=heading) for heading, text in blocks("python")]
 )
