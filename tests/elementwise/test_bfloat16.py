@@ -28,7 +28,7 @@ def widened(bits: Array) -> Array:
 
 
 FINITE = widened(BITS[BITS & 0x7FFF < 0x7F80]).astype(np.float64)
-GRID = np.unique(FINITE)
+GRID = np.unique(FINITE) + 0.0  # which of the two zeros is kept depends on the processor
 
 
 def nearest(values: Any) -> Array:
