@@ -62,9 +62,9 @@ def test_other_processors_compute_the_same_bits(name: str, features: str) -> Non
     assert _digest(NUMBA_CPU_NAME=name, NUMBA_CPU_FEATURES=features) == _digest()
 
 
-# Checksums of results, float32 and float64. They are the same on x86-64 with vectors of 512, 256 and
-# 128 bits, on AArch64 (in an emulator), with Numba 0.61 and 0.68, NumPy 2.0 and 2.5, and with Python
-# 3.11 and 3.14.
+# Checksums of results, float32 and float64. They are the same on x86-64 with vectors of 512, 256
+# and 128 bits, on AArch64 (in an emulator), with Numba 0.61 and 0.68, with NumPy 2.0 and 2.5, and
+# with Python 3.11 and 3.14.
 CHECKSUMS = {
     "sigmoid": (0xC24A91DD, 0x691A01A7),
     "log_sigmoid": (0x77452D48, 0xA98D69E7),
