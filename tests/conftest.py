@@ -33,15 +33,19 @@ settings.register_profile(
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=5000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
-# These need other kernels than the rest, so that two processes seldom compile the same one: nor do
-# they at the start, when each takes one of the first two files (14 s of compilation).
+# Each process takes a file, then the next one. The first two need other kernels than each other, or
+# both processes compile the same linear pass (14 s of processor time); so do most files of the
+# estimator and of the functions. The loops on disk are read when all is compiled, and short files
+# are last: with a long one there, the other process had nothing to do for half a minute.
 ORDER = (
     "linear_model/test_after_fit.py",
     "elementwise/test_accuracy.py",
     "linear_model/",
-    "interop/",
+    "elementwise/",
     "project/",
-    "cli/",
+    "kernels/",
+    "interop/",
+    "engine/",
 )
 
 
