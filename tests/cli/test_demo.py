@@ -168,6 +168,7 @@ def test_faster_says_nothing_of_the_kind(console: Console) -> None:
     assert "(2.0x)" in printed(console)
 
 
+@pytest.mark.ci
 def test_command_fails_when_the_losses_disagree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

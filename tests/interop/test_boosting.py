@@ -14,6 +14,8 @@ from fastbce.interop.boosting import Objective, Probabilities, init_score, objec
 
 datasets = pytest.importorskip("sklearn.datasets", reason="real data to train on")
 
+pytestmark = pytest.mark.ci
+
 ROUNDS = 20
 TREES: dict[str, dict[str, Any]] = {
     "xgboost": {"max_depth": 4, "nthread": 1, "eta": 0.1},

@@ -52,6 +52,7 @@ def test_the_tests_of_scikit_learn_accept_it(tmp_path: Path) -> None:
     assert int(done.stdout.split(" passed")[0].split()[-1].strip(",")) > 150
 
 
+@pytest.mark.ci
 @pytest.mark.parametrize("weighted", [False, True], ids=["unweighted", "weighted"])
 def test_trees_are_the_same(*, weighted: bool) -> None:
     X, y = datasets.load_breast_cancer(return_X_y=True)

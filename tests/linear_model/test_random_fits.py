@@ -34,6 +34,7 @@ def test_a_few_random_fits(seeds: range) -> None:
     assert_good(seeds)
 
 
+@pytest.mark.ci
 def test_where_one_solver_cannot_go_on() -> None:
     # The first step ends where the loss is flat: of Newton's method, and of L-BFGS.
     for seed in (4231, 6807):
