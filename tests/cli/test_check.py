@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from checks import in_ci
 
 import fastbce
 from fastbce import cli, functional
@@ -38,7 +39,7 @@ def put(monkeypatch: pytest.MonkeyPatch, name: str, change: Any) -> None:
     monkeypatch.setattr(functional, name, lambda *a, **k: change(right(*a, **k)))
 
 
-@pytest.mark.parametrize("backend_name", ["numpy", "numba"])
+@pytest.mark.parametrize("backend_name", ["numpy", in_ci("numba")])
 def test_all_is_right(
     few: None,
     backend_name: str,

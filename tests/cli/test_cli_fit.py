@@ -281,6 +281,7 @@ def test_available_memory_is_said_or_unknown() -> None:
     assert available is None or 0 <= available < 2**50
 
 
+@pytest.mark.ci
 def test_types_that_change_far_down_a_csv(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

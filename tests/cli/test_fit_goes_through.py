@@ -130,6 +130,7 @@ def test_sums_that_were_rounded_to_float32() -> None:
     np.testing.assert_allclose(list(found[3].values()), 1, rtol=1e-6)
 
 
+@pytest.mark.ci
 def test_near_dependence_is_none(tmp_path: Path) -> None:
     year = np.random.default_rng(0).integers(1997, 2003, ROWS)
     assert fit(frame(year=year, square=year**2), tmp_path) == 0

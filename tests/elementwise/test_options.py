@@ -310,6 +310,7 @@ def test_the_same_bits_on_any_number_of_threads(case: Case, threads: Callable[[i
 
 @usefixtures
 @both_families
+@pytest.mark.ci
 def test_in_place_and_out(case: Case) -> None:
     labels, options = SETS["all"]
     x, y = draw(case, np.float32, labels)
