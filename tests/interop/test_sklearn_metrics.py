@@ -307,6 +307,7 @@ print(log_loss([0, 1], [0.5, 0.5]), brier_score_loss([0, 1], [0.5, 0.5]))
     assert python(script).stdout.split() == ["0.6931471805599453", "0.25"]
 
 
+@pytest.mark.ci
 def test_both_backends(backend: str) -> None:
     for name in NAMES:
         compare(name, HARD, PROBA, sample_weight=WEIGHT)

@@ -165,7 +165,8 @@ def random_case(seed: int) -> tuple[Array, Array]:
     return X * 2.0 ** rng.integers(-20, 21, d), y
 
 
-@pytest.mark.parametrize("intercept", [True, in_ci(False)])
+@pytest.mark.ci
+@pytest.mark.parametrize("intercept", [True, False])
 def test_verdicts_and_names_on_small_data(intercept: bool) -> None:
     seen = {"alone": 0, "together": 0, "overlap": 0}
     for seed in range(130):
