@@ -10,6 +10,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from checks import at_night
 
 if TYPE_CHECKING:
     import subprocess
@@ -78,7 +79,8 @@ def draw(dtype, n):
 
 
 @pytest.mark.ci
-def test_subnormal_results_become_zero(python: Python) -> None:
+@pytest.mark.parametrize("every", [False, at_night(True)])
+def test_subnormal_results_become_zero(every: bool, python: Python) -> None:
     """Nothing else changes but what docs/accuracy.md says, on one thread or on three.
 
     A weight, here 1.5 at most, multiplies a loss that is 0 already. The least sigmoids lose their
@@ -94,7 +96,8 @@ def on(count):
 
 for dtype in (np.float32, np.float64):
     z, p, soft = draw(dtype, 300_000)
-    for y in (soft > 0.5, soft) if dtype == np.float32 else (soft,):
+    labels = (soft, soft > 0.5, (soft > 0.5).astype(dtype))
+    for y in labels if EVERY else labels[: 2 if dtype == np.float32 else 1]:
         plain = on(1)
         with flushing():
             flushed, shared = on(1), on(3)  # the first time, the workers are made here
@@ -116,7 +119,7 @@ for dtype in (np.float32, np.float64):
         assert dropped
         assert all(same(a, b) for a, b in zip(plain, on(3), strict=True))
 """
-    python(PREAMBLE + script)
+    python(f"{PREAMBLE}\nEVERY = {every}\n{script}")
 
 
 @pytest.mark.ci

@@ -32,13 +32,10 @@ from fastbce.linear_model.coordinates import SAMPLE_ROWS
 if TYPE_CHECKING:
     from cases import Array
 
-every_solver = pytest.mark.parametrize("solver", ["auto", in_ci("newton"), in_ci("lbfgs")])
+SOLVERS = ("auto", "newton", "lbfgs")
+every_solver = pytest.mark.parametrize("solver", [SOLVERS[0], *map(in_ci, SOLVERS[1:])])
 # All solvers, and all ways of fitting: Dask's tasks are slow in the making.
-KINDS = [
-    *(("fit", solver) for solver in ("auto", "newton", "lbfgs")),
-    ("fit_stream", "auto"),
-    ("dask", "auto"),
-]
+KINDS = [*(("fit", solver) for solver in SOLVERS), ("fit_stream", "auto"), ("dask", "auto")]
 POWERS = (*range(-12, 13, 4), -100, 100)
 SHIFTS = (1.0, 1e3, 1e6, 1e9)
 
