@@ -20,6 +20,7 @@ from ._inputs import check_choice
 from ._interrupts import held_back
 from ._reference import elementwise as reference_elementwise
 from ._reference import linear as reference_linear
+from ._reference import samples as reference_samples
 from ._settings import settings
 
 # The estimator imports these from here.
@@ -34,6 +35,7 @@ _backend_override: ContextVar[str | None] = ContextVar("fastbce_backend", defaul
 _REFERENCE: dict[str, ModuleType] = {
     "elementwise": reference_elementwise,
     "linear": reference_linear,
+    "samples": reference_samples,
 }
 # The parts of the engine that were imported: Numba is, at the first call that needs it.
 _loaded: dict[str, ModuleType] = {}
@@ -128,7 +130,7 @@ def _initial_backend() -> str:
 
 
 def backend(part: str) -> ModuleType:
-    """Return the module that computes "elementwise" operations or the "linear" pass."""
+    """Return the module that computes "elementwise" operations, "linear" passes or "samples"."""
     if active_backend() == "numpy":
         return _REFERENCE[part]
     found = _loaded.get(part)
@@ -148,6 +150,10 @@ def _load(part: str) -> ModuleType:
         from ._engine import elementwise
 
         return elementwise
+    if part == "samples":
+        from ._engine import samples
+
+        return samples
     from ._engine import linear
 
     # The vectors exist in compiled code alone.

@@ -1,8 +1,8 @@
 """Metrics of probabilities with scikit-learn's signatures and answers, for two classes.
 
 They take what scikit-learn's functions of these names take, but for what has more than two classes,
-and need no scikit-learn. Labels are read in place where they are 0 and 1 of an integer or bool
-dtype; all others, text included, are compared with their two values first.
+and need no scikit-learn. One pass checks all that was passed and adds it up, in float64; labels
+that are numbers are read in place, text is compared with its two values first.
 """
 
 from __future__ import annotations
@@ -13,26 +13,20 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ._backends import backend
 from ._inputs import as_array, check_flag, check_weight, describe
-from ._typing import Array
-from .functional import bce_loss
+from ._reference import samples as plain
+from ._typing import Array, Sums
 
 __all__ = ["brier_score_loss", "d2_log_loss_score", "log_loss"]
 
-# Elements whose squares are in the second-level cache while they are summed.
-PIECE = 1 << 14
+# Samples from which on a kernel, which must be compiled or loaded first, is worth it: so many take
+# NumPy a tenth of a millisecond.
+MANY = 1 << 13
+# Labels among which the second class is looked for first.
+PEEK = 256
 # As scikit-learn: the name of the probabilities before its version 1.9.
 _EARLIER_NAME = "y_pred is the earlier name of y_proba"
-
-
-class _Samples(NamedTuple):
-    """Samples of two classes, checked."""
-
-    positive: Array
-    """Whether each is of the second class: bool, or integers of 0 and 1."""
-    proba: Array
-    """Probabilities of the second class, or one column a class."""
-    weight: Array | None
 
 
 def log_loss(
@@ -67,7 +61,7 @@ def log_loss(
     Returns
     -------
     float
-        The loss, rounded once to float32 for float16 and float32 probabilities without weights.
+        The loss, computed and summed in float64.
 
     Raises
     ------
@@ -90,9 +84,8 @@ def log_loss(
     """
     check_flag(normalize, "normalize")
     proba = _probabilities(_one_of(y_proba, y_pred))
-    samples = _two_classes(y_true, proba, sample_weight, labels)
-    total = _log_total(samples)
-    return total / _amount(samples) if normalize else total
+    sums = _two_classes(y_true, proba, sample_weight, labels, _eps(proba))
+    return sums.logs / sums.weights if normalize else sums.logs
 
 
 def brier_score_loss(
@@ -151,18 +144,12 @@ def brier_score_loss(
         check_flag(scale_by_half, "scale_by_half")
     proba = _probabilities(y_proba)
     if proba.ndim == 1:
-        y = _labels(y_true)
-        _check_length("y_true", y, proba)
-        classes = _classes(y)
-        positive = _equal(y, _positive_label(pos_label, classes, y), classes)
-        samples = _Samples(positive, proba, _weight(sample_weight, proba))
-        total = _square_total(samples.positive, proba, samples.weight)
+        samples = _looked_at(y_true, proba, sample_weight, None)
+        positive = _positive_label(pos_label, samples.classes, samples.y)
+        sums = samples.sums_of(positive, None)
     else:
-        samples = _two_classes(y_true, proba, sample_weight, labels)
-        total = _square_total(samples.positive, proba[:, 1], samples.weight)
-        total += _square_total(samples.positive == 0, proba[:, 0], samples.weight)
-        total /= 2
-    score = total / _amount(samples)
+        sums = _two_classes(y_true, proba, sample_weight, labels, None)
+    score = sums.squares / sums.weights / proba.ndim
     return score if scale_by_half else 2 * score
 
 
@@ -209,16 +196,12 @@ def d2_log_loss_score(
         text = "D^2 score is not well-defined with less than two samples."
         warnings.warn(text, UserWarning, stacklevel=2)
         return float("nan")
-    samples = _two_classes(y_true, proba, sample_weight, labels)
-    total = _amount(samples)
-    if samples.weight is None:
-        share = float(np.count_nonzero(samples.positive)) / total
-    else:
-        share = float((samples.weight * samples.positive).sum(dtype=np.float64)) / total
+    sums = _two_classes(y_true, proba, sample_weight, labels, _eps(proba))
+    share = sums.positives / sums.weights
     eps = float(np.finfo(np.float64).eps)
     low, high = (np.clip(s, eps, 1 - eps) for s in (1 - share, share))
     entropy = -(share * np.log(high) + (1 - share) * np.log(low))
-    return float(1 - _log_total(samples) / total / entropy)
+    return float(1 - sums.logs / sums.weights / entropy)
 
 
 # --- what was passed -----------------------------------------------------------------------------
@@ -247,33 +230,85 @@ def _probabilities(value: Any) -> Array:
         raise ValueError(f"y_proba has shape {proba.shape}: there must be at least one sample")
     if proba.dtype.kind != "f":
         proba = proba.astype(np.float64)
+    return proba
+
+
+def _check_unit(proba: Array) -> None:
     if not (proba.min() >= 0 and proba.max() <= 1):
         bad = np.argwhere(~((proba >= 0) & (proba <= 1)))[0].tolist()
         raise ValueError(
             f"y_proba[{', '.join(map(str, bad))}] is {proba[tuple(bad)]}, but probabilities must "
             "lie in [0, 1]; of logits take fastbce.sigmoid first"
         )
-    return proba
 
 
-def _two_classes(y_true: Any, proba: Array, sample_weight: Any, labels: Any) -> _Samples:
-    """Check all that log losses and both columns of probabilities need."""
+def _eps(proba: Array) -> float:
+    return float(np.finfo(proba.dtype).eps)
+
+
+def _sums(
+    proba: Array,
+    y: Array,
+    classes: tuple[Any, Any],
+    weight: Array | None,
+    eps: float | None,
+) -> Sums:
+    module = backend("samples") if len(proba) >= MANY else plain
+    found: Sums = module.sums(proba, y, classes, weight, eps)
+    if found.is_sound and not found.weights:
+        raise ValueError("sample_weight must hold at least one number other than 0")
+    return found
+
+
+class _Samples(NamedTuple):
+    """Samples of at most two classes, checked."""
+
+    y: Array
+    classes: tuple[Any, ...]
+    """Those that are among the labels, in order."""
+    proba: Array
+    weight: Array | None
+    sums: Sums | None
+    """Known already where labels are numbers of two classes."""
+
+    def sums_of(self, label: Any, eps: float | None) -> Sums:
+        """Return the sums for probabilities of that class."""
+        if self.sums is not None and label == self.classes[1]:
+            return self.sums
+        return _sums(self.proba, np.asarray(self.y == label), (False, True), self.weight, eps)
+
+
+def _looked_at(y_true: Any, proba: Array, sample_weight: Any, eps: float | None) -> _Samples:
     y = _labels(y_true)
     _check_length("y_true", y, proba)
-    if labels is None:
-        classes = _classes(y)
-        if len(classes) == 1:
-            raise ValueError(
-                f"y_true contains only one label ({_shown(classes[0])}): pass both classes as "
-                "labels=, for example labels=[0, 1]"
-            )
-    else:
-        classes = _declared(labels)
-        _check_declared(y, classes)
     weight = _weight(sample_weight, proba)
-    if proba.ndim == 2:
+    classes = _two_numbers(y)
+    if classes is not None:
+        sums = _sums(proba, y, classes, weight, eps)
+        if sums.is_sound:
+            return _Samples(y, classes, proba, weight, sums)
+    _check_unit(proba)
+    check_weight(weight, proba.shape[:1])
+    return _Samples(y, _classes(y), proba, weight, None)
+
+
+def _two_classes(
+    y_true: Any, proba: Array, sample_weight: Any, labels: Any, eps: float | None
+) -> Sums:
+    """Check all that log losses and both columns of probabilities need, and add up."""
+    samples = _looked_at(y_true, proba, sample_weight, eps)
+    classes = samples.classes if labels is None else _declared(labels)
+    if len(classes) == 1:
+        raise ValueError(
+            f"y_true contains only one label ({_shown(classes[0])}): pass both classes as "
+            "labels=, for example labels=[0, 1]"
+        )
+    if classes != samples.classes:
+        _check_declared(samples.y, classes)
+    sums = samples.sums_of(classes[1], eps)
+    if not sums.is_even:
         _warn_of_sums(proba)
-    return _Samples(_equal(y, classes[1], classes), proba, weight)
+    return sums
 
 
 def _labels(value: Any) -> Array:
@@ -304,12 +339,21 @@ def _shown(label: Any) -> str:
     return repr(label.item() if isinstance(label, np.generic) else label)
 
 
+def _two_numbers(y: Array) -> tuple[Any, Any] | None:
+    """Return two classes that are whole numbers, in order, or None; there may be more."""
+    if y.dtype.kind not in "biuf" or y.itemsize > 8:  # kernels take no long doubles
+        return None
+    for part in (y[:PEEK], y):
+        others = part != y[0]
+        at = int(others.argmax())
+        if others[at]:
+            low, high = sorted((y[0], y[at]))
+            return (low, high) if float(low).is_integer() and float(high).is_integer() else None
+    return None
+
+
 def _classes(y: Array) -> tuple[Any, ...]:
     """Return the one or two classes of labels, in order."""
-    if y.dtype.kind in "biu":
-        low, high = y.min(), y.max()
-        if low >= 0 and high <= 1:
-            return (low,) if low == high else (low, high)
     first = y[0]
     others = y != first
     at = int(others.argmax())
@@ -359,22 +403,13 @@ def _declared(labels: Any) -> tuple[Any, Any]:
     return classes[0], classes[1]
 
 
-def _check_declared(y: Array, classes: tuple[Any, Any]) -> None:
-    if y.dtype.kind in "biu" and classes == (0, 1) and y.min() >= 0 and y.max() <= 1:
-        return
+def _check_declared(y: Array, classes: tuple[Any, ...]) -> None:
     known = (y == classes[0]) | (y == classes[1])
     if not np.all(known):
         row = int(np.argmin(known)) if np.ndim(known) else 0
         raise ValueError(
             f"y_true[{row}] is {_shown(y[row])}, which is not among labels={[*classes]}"
         )
-
-
-def _equal(y: Array, label: Any, classes: tuple[Any, ...]) -> Array:
-    """Return which labels are this one: labels of 0 and 1 say so themselves."""
-    if y.dtype.kind in "biu" and label == 1 and set(classes) <= {0, 1}:
-        return y
-    return np.asarray(y == label)
 
 
 def _positive_label(pos_label: Any, classes: tuple[Any, ...], y: Array) -> Any:
@@ -400,9 +435,6 @@ def _weight(sample_weight: Any, proba: Array) -> Array | None:
             f"sample_weight has shape {weight.shape}: pass one weight a sample, {(len(proba),)}"
         )
     _check_length("sample_weight", weight, proba)
-    check_weight(weight, weight.shape)
-    if not weight.any():
-        raise ValueError("sample_weight must hold at least one number other than 0")
     return weight
 
 
@@ -412,48 +444,10 @@ def _check_length(name: str, array: Array, proba: Array) -> None:
 
 
 def _warn_of_sums(proba: Array) -> None:
-    error = np.abs(proba[:, 0] + proba[:, 1] - 1)
-    if not error.max() <= np.sqrt(np.finfo(proba.dtype).eps):
-        row = int(error.argmax())
-        warnings.warn(
-            "The y_prob values do not sum to one. Make sure to pass probabilities: row "
-            f"{row} holds {proba[row].tolist()}",
-            UserWarning,
-            stacklevel=4,
-        )
-
-
-# --- sums ----------------------------------------------------------------------------------------
-
-
-def _amount(samples: _Samples) -> float:
-    """Return the number of the samples, or their weight."""
-    if samples.weight is None:
-        return float(len(samples.proba))
-    return float(samples.weight.sum(dtype=np.float64))
-
-
-def _log_total(samples: _Samples) -> float:
-    positive, proba, weight = samples
-    eps = float(np.finfo(proba.dtype).eps)
-    if proba.ndim == 2:
-        # 1 less the other column would lose the digits of a tiny probability.
-        proba, positive = np.where(positive, proba[:, 1], proba[:, 0]), np.ones(len(proba), bool)
-    if weight is not None:
-        # Weights of any size, and their sum, which float32 may not hold.
-        proba = proba.astype(np.float64)
-    elif proba.dtype.itemsize == 2:
-        proba = proba.astype(np.float32)
-    return float(bce_loss(proba, positive, sample_weight=weight, eps=eps, reduction="sum"))
-
-
-def _square_total(positive: Array, proba: Array, weight: Array | None) -> float:
-    total = 0.0
-    for s in range(0, len(proba), PIECE):
-        part = slice(s, s + PIECE)
-        error = np.subtract(proba[part], positive[part], dtype=np.float64)
-        error *= error
-        if weight is not None:
-            error *= weight[part]
-        total += float(error.sum())
-    return total
+    row = int(np.abs(proba[:, 0] + proba[:, 1] - 1).argmax())
+    warnings.warn(
+        "The y_prob values do not sum to one. Make sure to pass probabilities: row "
+        f"{row} holds {proba[row].tolist()}",
+        UserWarning,
+        stacklevel=4,
+    )

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import fastbce
 from numba.core.registry import cpu_target
+from fastbce._engine import samples
 from fastbce._kernels.compile import _DIGEST_SIZE, made, source_stamp
 from fastbce._operations import OPERATIONS
 
@@ -76,6 +77,9 @@ for dtype in (np.float32, np.float64):
         if family.clips:
             options["gradient"] = "torch"
         widest(x, labels, sample_weight=x, **options)
+    p = x.ravel()
+    for given, weight, eps in ((p, None, None), (p, p, 1e-7), (x.reshape(3, 2), p[:3], 1e-7)):
+        samples.sums(given, np.arange(len(given)) % 2, (0, 1), weight, eps)
 half = np.full((2, 3), 0.25, np.float16)
 fastbce.sigmoid(half)
 fastbce.sigmoid_backward(half, half)

@@ -318,6 +318,23 @@ def check_stores() -> None:
         check_past_the_caches(dtype, n, offset)
 
 
+def check_samples(dtype: Any) -> None:
+    """Check the sums of the metrics against those of NumPy, and what they find."""
+    from fastbce._engine import samples as _samples
+    from fastbce._reference import samples as _plain
+
+    p = np.array([0, 1, 0.25, 1e-9, 0.7, 0.5] * 7, dtype)
+    rows, y = np.stack([1 - p, p], axis=1), np.arange(len(p)) % 3 % 2
+    for given, w, eps in ((p, None, None), (p, p, 1e-7), (rows, None, 1e-7), (rows, p, None)):
+        found, expected = (m.sums(given, y, (0, 1), w, eps) for m in (_samples, _plain))
+        assert np.allclose(found[:4], expected[:4], 1e-14, 0), (found, expected)
+        assert found[4:] == expected[4:] == (True, True)
+    for bad_p, bad_y, bad_w in ((2, 0, 1), (0.5, 0.5, 1), (0.5, 1, -1), (np.nan, 1, 1)):
+        p, y, w = np.array([0.5, bad_p], dtype), np.array([1, bad_y]), np.array([1.0, bad_w])
+        assert not _samples.sums(p, y, (0, 1), w, None).is_sound
+    assert not _samples.sums(rows[:2] / 2, y, (0, 1), None, None).is_even
+
+
 def check_scalar_functions(dtype: Any) -> None:
     """Check that the functions for users' own loops are those of arrays."""
     from fastbce import numba as scalar
@@ -358,6 +375,7 @@ def main() -> None:
     for dtype in (np.float32, np.float64):
         with np.errstate(all="ignore"):
             check_elements(dtype)
+            check_samples(dtype)
             check_scalar_functions(dtype)
     check_float16()
     check_bfloat16()

@@ -127,6 +127,12 @@ MUTATIONS = (
     ("the first elements of a result", "if start == first and shift > 0:", "if False:"),
     ("the last elements of a result", "if stop == last:", "if False:"),
     ("the place of a block in its space", "shift : shift + stop - start]", ": stop - start]"),
+    ("a sample's weight", "squares[i] += square * weight", "squares[i] += square"),
+    ("a sample's loss", "logs[i] += loss * weight", "logs[i] += loss"),
+    ("the other column's error", "square += rest * rest", "square += rest"),
+    ("labels of neither class", "(share <= 1) & (is_one | is_zero)", "(share <= 1)"),
+    ("weights that are none", "fits & (weight >= 0) & (weight < np.inf)", "fits"),
+    ("rows that do not sum to one", "seen[UNEVEN] |= uneven", "pass"),
     ("the last whole line", "while there + i + line <= stop:", "while there + i + line < stop:"),
 )
 

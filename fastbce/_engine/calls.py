@@ -60,6 +60,8 @@ class Kernel(NamedTuple):
     """Whether its second array are labels, which it reads in a dtype of their own."""
     ordered: bool = False
     """Whether it needs the elements in C order."""
+    mixes: bool = False
+    """Whether it reads weights in a dtype of their own too."""
 
 
 def execute(
@@ -81,7 +83,12 @@ def execute(
     if call.plain:
         arrays = plain_arrays(*call.inputs, *call.outputs)
     else:
-        found = operands(call, takes_labels=kernel.takes_labels, ordered=kernel.ordered)
+        found = operands(
+            call,
+            takes_labels=kernel.takes_labels,
+            ordered=kernel.ordered,
+            mixes=kernel.mixes,
+        )
         if not all(o is None or o.flat is not None for o in found):
             _run_through_scratch(kernel, options, found, n, dtype, unit)
             return
@@ -238,7 +245,9 @@ def _spaces(threads: int, dtype: Any) -> Array:
     return np.empty((threads, PLACES, SPACE + 2 * APART), dtype)
 
 
-NO_SPACES = {np.dtype(t): _spaces(0, t) for t in (np.float32, np.float64, np.uint16, np.int16)}
+# Half floats are read as integers of their bits, two probabilities of a row as a complex number.
+_READ = (np.float32, np.float64, np.uint16, np.int16, np.complex64, np.complex128)
+NO_SPACES = {np.dtype(t): _spaces(0, t) for t in _READ}
 
 
 class Stores:

@@ -147,7 +147,7 @@ def _written(array: Array, call: Call) -> np.dtype[Any]:
     return array.dtype if array.dtype in WRITTEN else call.dtype
 
 
-def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand | None]:
+def operands(call: Call, *, takes_labels: bool, ordered: bool, mixes: bool) -> list[Operand | None]:
     """Return the arrays of a call, inputs and outputs, as a kernel can take them."""
     inputs, outputs = call.inputs, call.outputs
     if len({a.size for a in (*inputs, *outputs) if a is not None}) != 1:
@@ -157,6 +157,8 @@ def operands(call: Call, *, takes_labels: bool, ordered: bool) -> list[Operand |
         native = inputs[1].dtype.newbyteorder("=")
         reads[1] = call.dtype if native in BITS else native
         reads[3] = np.dtype(np.uint8)  # of the mask
+    if mixes and inputs[2] is not None:
+        reads[2] = inputs[2].dtype if inputs[2].dtype in WRITTEN else np.dtype(np.float64)
     if not ordered and all(a is None or a.flags.fnc for a in (*inputs, *outputs)):
         # Elementwise on Fortran order throughout: the transposes are contiguous.
         inputs = tuple(None if a is None else a.T for a in inputs)

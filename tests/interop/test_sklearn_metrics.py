@@ -201,8 +201,7 @@ def test_many_samples_are_summed_without_loss(rng: np.random.Generator) -> None:
         expected = getattr(theirs, name)(y, p.astype(np.float64))
         with fastbce.use_backend("numba"):
             found = getattr(metrics, name)(y, p)
-        # The loss is rounded to float32 once.
-        assert found == pytest.approx(expected, rel=2e-7)
+        assert found == pytest.approx(expected, rel=1e-12)
 
 
 WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
@@ -308,6 +307,10 @@ print(log_loss([0, 1], [0.5, 0.5]), brier_score_loss([0, 1], [0.5, 0.5]))
 
 
 @pytest.mark.ci
-def test_both_backends(backend: str) -> None:
+def test_both_backends(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "MANY", 1)
     for name in NAMES:
         compare(name, HARD, PROBA, sample_weight=WEIGHT)
+        compare(name, HARD.tolist(), np.stack([1 - PROBA, PROBA], axis=1))
+        compare(name, HARD, np.stack([PROBA, PROBA], axis=1))
+        compare(name, 2 * HARD - 1, PROBA)

@@ -181,7 +181,7 @@ def test_results_can_go_past_the_caches(compiled: Kernels) -> None:
     runs = {
         name: [assembly for _, assembly in found if stored.search(assembly)]
         for name, found in compiled.items()
-        if name.endswith("_run") and "rows" not in name
+        if name.endswith("_run") and "rows" not in name and name != "samples_run"
     }
     families = {row.family for row in OPERATIONS.values() if row.family.kin is None}
     assert len(runs) == sum(2 if row.is_loss else 1 for row in families)

@@ -55,6 +55,12 @@ def test_every_script_is_run_here() -> None:
 
 
 @pytest.mark.ci
+def test_metrics(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(monkeypatch, capsys, "metrics", "--samples", "40", ROUNDS=3)
+    assert out.count(" x, ") == 27
+
+
+@pytest.mark.ci
 def test_linear(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     out = run(monkeypatch, capsys, "linear", "--rounds", "1", SHAPES=((300, 5),), PAUSE=0.0)
     assert out.count("| 300 x 5 |") == 8
