@@ -38,6 +38,8 @@ class Family:
     """Whether what it clips are the sigmoids of its scores."""
     kin: Family | None = None
     """The family whose kernels it runs, with further parameters."""
+    heavy: bool = False
+    """Whether an element takes several times as long as those of most others."""
 
     @property
     def takes_probabilities(self) -> bool:
@@ -196,6 +198,7 @@ _FOCAL = Family(
     _plain_focal,
     is_loss=True,
     kin=_LOGITS,
+    heavy=True,
 )
 OPERATIONS = {
     operation.name: operation

@@ -96,7 +96,7 @@ def execute(
     # To share a call takes 1.3 us before the first element, and 10 if nothing is in the caches.
     size, threads = n * dtype.itemsize, 1
     streams = streams and size >= (FAR if call.out_given else FAR_IF_NEW) and _can_stream(call)
-    if size >= 2 * least:
+    if size >= 2 * least and n > unit:
         lender = lent.get()
         if lender is not None:
             _share_beside(lender, kernel, options, arrays, least, unit, streams=streams)

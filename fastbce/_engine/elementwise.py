@@ -23,8 +23,9 @@ from .operands import WRITTEN, as_bits_of_halves, mismatch
 from .team import team_of
 
 # Bytes of scores that a thread must have to pay for its hand-over, 3-10 us of its time; light
-# operations, a few multiplications per element, need more.
-MIN_PER_THREAD, MIN_LIGHT_PER_THREAD = 3 << 15, 5 << 15
+# operations, a few multiplications per element, need more, and heavy ones less: 10^5 float64 focal
+# losses one after the other took 600 us each on one thread, because so few bytes were no long call.
+MIN_PER_THREAD, MIN_LIGHT_PER_THREAD, MIN_HEAVY_PER_THREAD = 3 << 15, 5 << 15, 3 << 13
 # Bytes of scores that are a short call: less than what two threads must have.
 SHORT = 2 * MIN_PER_THREAD
 # Partial sums that Python adds up sooner than NumPy, which takes 2 us before the first.
@@ -183,6 +184,7 @@ def compute(
     if parameters and parameters[-1] is not None:
         kernels, parameters = _by_columns(kernels, call, parameters)
     least = MIN_LIGHT_PER_THREAD if operation.light else MIN_PER_THREAD
+    least = MIN_HEAVY_PER_THREAD if operation.family.heavy else least
     inputs, outputs, dtype, _, plain, _ = call
     if losses == "samples" and inputs[0].shape[-1] == 1 and inputs[0].ndim > 1:
         losses = "none"  # the mean of one is itself

@@ -25,6 +25,7 @@ from typing import Any
 import numba
 from numba.core.caching import FunctionCache, IndexDataCacheFile
 from numba.core.compiler_lock import global_compiler_lock
+from numba.core.registry import CPUDispatcher
 
 from fastbce._interrupts import held_back
 
@@ -39,10 +40,6 @@ OPTIONS: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
 _FROM_PYTHON: dict[str, Any] = {**OPTIONS, "no_cfunc_wrapper": True}
 INNER: Any = {**_FROM_PYTHON, "no_cpython_wrapper": True}
 
-# Functions of one element: they become part of the loops that call them.
-point = numba.njit(**INNER)
-# The same for long ones, which would stay calls: a loop with a call in it is not packed.
-long_point = numba.njit(forceinline=True, **INNER)
 # Every kernel of this process.
 made: list[Any] = []
 
@@ -194,6 +191,29 @@ def _seldom_collecting() -> Iterator[None]:
             gc.set_threshold(*before)
 
 
+class _Part(CPUDispatcher):
+    """A compiled function without an entry for Python: a call would end the process."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        raise TypeError(f"{self.__name__} is part of compiled kernels, and Python cannot call it")
+
+
+def _part(dispatcher: Any) -> Any:
+    if not numba.config.DISABLE_JIT:
+        dispatcher.__class__ = _Part
+    return dispatcher
+
+
+def point(function: Callable[..., Any]) -> Any:
+    """Compile a function of one element, which becomes part of the loops that call it."""
+    return _part(numba.njit(**INNER)(function))
+
+
+def long_point(function: Callable[..., Any]) -> Any:
+    """Do the same for a long one, which would stay a call: with one, a loop is not packed."""
+    return _part(numba.njit(forceinline=True, **INNER)(function))
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function when it is first called, and keep the result on disk.
 
@@ -203,8 +223,8 @@ def kernel(function: Callable[..., Any]) -> Any:
 
 
 def inner(function: Callable[..., Any]) -> Any:
-    """Do the same for a function that only kernels call: a call from Python ends the process."""
-    return _kept(function, INNER)
+    """Do the same for a function that only kernels call."""
+    return _part(_kept(function, INNER))
 
 
 def _kept(function: Callable[..., Any], options: dict[str, Any]) -> Any:

@@ -21,7 +21,7 @@ import platform
 from typing import Any
 
 from llvmlite import ir
-from numba import config, njit, types
+from numba import config, types
 from numba.core import cgutils
 from numba.extending import intrinsic, overload
 
@@ -246,7 +246,7 @@ def _flush_overload(target, spaces, index, place, start, stop, first, last):
     return _flushing(target.dtype.bitwidth // 8)
 
 
-@njit(**INNER)
+@point
 def fence(spaces: Any) -> None:
     """Let every thread see what was flushed so far."""
     if spaces.shape[0] > 0:

@@ -6,17 +6,21 @@ What could hang or kill runs in a process of its own, under a time limit.
 from __future__ import annotations
 
 import os
+import pkgutil
 import sys
 import time
 import weakref
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 from cases import BY_NAME
 from checks import at_night, in_ci
+from numba.core.registry import CPUDispatcher
 
 import fastbce
+from fastbce import _kernels
 
 if TYPE_CHECKING:
     import subprocess
@@ -471,3 +475,18 @@ for spare in (0, 2**16, 2**20, 2**22, 2**26):
     assert results() == expected
 """
     python(PREAMBLE + script)
+
+
+def test_what_has_no_entry_for_python_cannot_be_called() -> None:
+    """A call would go to address 0."""
+    found = 0
+    for module in pkgutil.iter_modules(_kernels.__path__, "fastbce._kernels."):
+        for value in vars(import_module(module.name)).values():
+            if not isinstance(value, CPUDispatcher):
+                continue
+            if value.targetoptions.get("no_cpython_wrapper"):
+                name = value.py_func.__name__
+                with pytest.raises(TypeError, match=f"{name} is part of compiled"):
+                    value(0.5)
+                found += 1
+    assert found > 50

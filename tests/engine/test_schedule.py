@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from unittest import mock
 
+import numpy as np
 import pytest
 
+import fastbce
 from fastbce._engine import calls as _calls
+from fastbce._engine import elementwise
 from fastbce._engine.calls import EACH, LONG, SOON, grain_of, threads_for
+from fastbce._kernels.reductions import STRIP
 
 LEAST = 1000
 
@@ -70,3 +76,42 @@ def test_grains_are_whole_units(n: int, unit: int, threads: int) -> None:
     assert grain >= unit
     assert grain % unit == 0
     assert grain <= max(16 * 16_384, unit)
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "count"),
+    [
+        ("focal_gradient", 200_000, 2),
+        ("bce_with_logits_gradient", 200_000, 1),
+        ("bce_with_logits_gradient", 600_000, 2),
+        ("bce_gradient", 600_000, 1),
+    ],
+)
+def test_a_heavy_operation_is_long_sooner_than_a_light_one(
+    name: str,
+    n: int,
+    count: int,
+    clock: list[float],
+    threads: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    threads(2)
+    share = mock.Mock()
+    monkeypatch.setattr(_calls, "share", share)
+    x = np.full(n, 0.25, np.float32)
+    getattr(fastbce, name)(x, x)
+    assert share.call_args.args[3] == count
+
+
+def test_one_part_is_not_shared(
+    clock: list[float], threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sum is cut into strips."""
+    threads(2)
+    monkeypatch.setattr(elementwise, "MIN_HEAVY_PER_THREAD", 1)
+    share = mock.Mock()
+    monkeypatch.setattr(_calls, "share", share)
+    for n, count in ((STRIP, 1), (STRIP + 1, 2)):
+        x = np.zeros(n, np.float32)
+        fastbce.focal_loss(x, x)
+        assert share.call_args.args[3] == count

@@ -123,6 +123,13 @@ def test_in_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert out.count("| 40,000 |") == 2
 
 
+def test_adapters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for needed in ("jax", "optax"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed")
+    out = run(monkeypatch, capsys, "adapters", SIZES=(1_000,), ELEMENTS=300, ROUNDS=1)
+    assert out.count(" x) |") == 3 + 4 * 2 + 2 * 3
+
+
 def test_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
