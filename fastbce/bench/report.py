@@ -134,22 +134,28 @@ def plot(result: dict[str, Any], directory: Path) -> list[Path]:
         figure.suptitle(f"{dtype}, {result['threads']} threads\n{result['machine']}", fontsize=9)
         paths.append(_save(figure, directory / f"time-{dtype}-{result['threads']}.png"))
     largest = max(row["n"] for row in result["rows"])
-    figure, axis = plt.subplots(figsize=(9, 6))
     rows = [r for r in result["rows"] if r["n"] == largest and LIMIT in r["times"]]
-    labels = [f"{r['operation']}, {r['dtype']}" for r in rows]
-    axis.barh(labels, [_median(r, LIMIT) / _median(r, OURS) for r in rows], color="tab:blue")
+    figure, axis = _bars(rows, LIMIT, "tab:blue")
     axis.axvline(1, color="black", linewidth=1)
     axis.set_xlabel(f"share of the memory limit, {largest:,} elements, results reused")
-    axis.invert_yaxis()
     paths.append(_save(figure, directory / f"limit-{result['threads']}.png"))
-    figure, axis = plt.subplots(figsize=(9, 6))
     rows = [r for r in result["rows"] if r["n"] == largest and r["policy"] == "fresh"]
-    labels = [f"{r['operation']}, {r['dtype']}" for r in rows]
-    axis.barh(labels, [_median(r, NUMPY) / _median(r, OURS) for r in rows], color="tab:green")
+    figure, axis = _bars(rows, NUMPY, "tab:green")
     axis.set_xlabel(f"times as fast as NumPy, {largest:,} elements")
-    axis.invert_yaxis()
     paths.append(_save(figure, directory / f"speedup-{result['threads']}.png"))
     return paths
+
+
+def _bars(rows: list[dict[str, Any]], other: str, colour: str) -> tuple[Any, Any]:
+    """Draw how many times as long somebody takes, one bar a row."""
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(9, 1 + 0.22 * len(rows)))
+    labels = [f"{r['operation']}, {r['dtype']}" for r in rows]
+    axis.barh(labels, [_median(r, other) / _median(r, OURS) for r in rows], color=colour)
+    axis.invert_yaxis()
+    axis.margins(y=0.01)
+    return figure, axis
 
 
 def _save(figure: Any, path: Path) -> Path:

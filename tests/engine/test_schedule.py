@@ -115,3 +115,17 @@ def test_one_part_is_not_shared(
         x = np.zeros(n, np.float32)
         fastbce.focal_loss(x, x)
         assert share.call_args.args[3] == count
+
+
+def test_one_thread_takes_the_short_way(
+    threads: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute = mock.Mock(wraps=_calls.execute)
+    monkeypatch.setattr(elementwise, "execute", execute)
+    for count, n, long in ((1, 200_000, False), (1, _calls.ALONE + 1, True), (2, 200_000, True)):
+        threads(count)
+        execute.reset_mock()
+        x = np.full(n, 0.25, np.float32)
+        assert fastbce.sigmoid_backward(x, x)[-1] == np.float32(0.25 * 0.25 * 0.75)
+        assert fastbce.bce_gradient(x, x, reduction="sum")[-1] == 0
+        assert execute.call_count == 2 * long
