@@ -1,17 +1,15 @@
 """What the smaller adapters bring: ``python bench/adapters.py``.
 
-Milliseconds, medians of calls that take turns, one call untimed before: losses under JAX's ``jit``
-beside optax's, functions of ``fastbce.numba`` in a loop beside ``math``'s, and focal derivatives
-for boosting beside NumPy's formulas. It needs JAX and optax. PyTorch's losses and the metrics have
-scripts of their own.
+Milliseconds, measured as ``fastbce bench`` does: losses under JAX's ``jit`` beside optax's,
+functions of ``fastbce.numba`` in a loop beside ``math``'s, and focal derivatives for boosting
+beside NumPy's formulas. It needs JAX and optax. PyTorch's losses and the metrics have scripts of
+their own.
 """
 
 from __future__ import annotations
 
 import math
 from functools import partial
-from statistics import median
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,6 +21,7 @@ import fastbce
 import fastbce.numba as scalar
 from fastbce._machine import machine_line
 from fastbce._operations import OPERATIONS
+from fastbce.bench.timing import interleave
 from fastbce.interop import jax as interop
 
 if TYPE_CHECKING:
@@ -30,20 +29,12 @@ if TYPE_CHECKING:
 
 SIZES = (1_000, 100_000, 1_000_000, 10_000_000)
 ELEMENTS = 1_000_000
-ROUNDS = 21
+ROUNDS = 11
 
 
 def compare(title: str, ways: dict[str, Callable[[], Any]]) -> None:
     """Print a row: what each way takes, and how many times as long the first one does."""
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for call in ways.values():
-        call()
-    for _ in range(ROUNDS):
-        for name, call in ways.items():
-            start = perf_counter()
-            call()
-            times[name].append(perf_counter() - start)
-    found = [median(values) * 1e3 for values in times.values()]
+    found = [timing.median * 1e3 for timing in interleave(ways, ROUNDS).values()]
     cells = [f"{ms:.3f} ({found[0] / ms:.1f} x)" for ms in found]
     print(f"| {title} | {' | '.join(cells)} |", flush=True)
 

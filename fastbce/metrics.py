@@ -146,7 +146,7 @@ def brier_score_loss(
     if proba.ndim == 1:
         samples = _looked_at(y_true, proba, sample_weight, None)
         positive = _positive_label(pos_label, samples.classes, samples.y)
-        sums = samples.sums_of(positive, None)
+        sums = samples.sums_of(positive)
     else:
         sums = _two_classes(y_true, proba, sample_weight, labels, None)
     score = sums.squares / sums.weights / proba.ndim
@@ -268,14 +268,16 @@ class _Samples(NamedTuple):
     """Those that are among the labels, in order."""
     proba: Array
     weight: Array | None
-    sums: Sums | None
+    eps: float | None
+    sums: Sums | None = None
     """Known already where labels are numbers of two classes."""
 
-    def sums_of(self, label: Any, eps: float | None) -> Sums:
+    def sums_of(self, label: Any) -> Sums:
         """Return the sums for probabilities of that class."""
         if self.sums is not None and label == self.classes[1]:
             return self.sums
-        return _sums(self.proba, np.asarray(self.y == label), (False, True), self.weight, eps)
+        positive = np.asarray(self.y == label)
+        return _sums(self.proba, positive, (False, True), self.weight, self.eps)
 
 
 def _looked_at(y_true: Any, proba: Array, sample_weight: Any, eps: float | None) -> _Samples:
@@ -286,10 +288,10 @@ def _looked_at(y_true: Any, proba: Array, sample_weight: Any, eps: float | None)
     if classes is not None:
         sums = _sums(proba, y, classes, weight, eps)
         if sums.is_sound:
-            return _Samples(y, classes, proba, weight, sums)
+            return _Samples(y, classes, proba, weight, eps, sums)
     _check_unit(proba)
     check_weight(weight, proba.shape[:1])
-    return _Samples(y, _classes(y), proba, weight, None)
+    return _Samples(y, _classes(y), proba, weight, eps)
 
 
 def _two_classes(
@@ -305,7 +307,7 @@ def _two_classes(
         )
     if classes != samples.classes:
         _check_declared(samples.y, classes)
-    sums = samples.sums_of(classes[1], eps)
+    sums = samples.sums_of(classes[1])
     if not sums.is_even:
         _warn_of_sums(proba)
     return sums
@@ -339,29 +341,33 @@ def _shown(label: Any) -> str:
     return repr(label.item() if isinstance(label, np.generic) else label)
 
 
-def _two_numbers(y: Array) -> tuple[Any, Any] | None:
-    """Return two classes that are whole numbers, in order, or None; there may be more."""
-    if y.dtype.kind not in "biuf" or y.itemsize > 8:  # kernels take no long doubles
-        return None
+def _second(y: Array) -> int | None:
+    """Return where the first label is that differs from the very first; None if all are equal."""
     for part in (y[:PEEK], y):
         others = part != y[0]
         at = int(others.argmax())
         if others[at]:
-            low, high = sorted((y[0], y[at]))
-            return (low, high) if float(low).is_integer() and float(high).is_integer() else None
+            return at
     return None
+
+
+def _two_numbers(y: Array) -> tuple[Any, Any] | None:
+    """Return two classes that are whole numbers, in order, or None; there may be more."""
+    if y.dtype.kind not in "biuf" or y.itemsize > 8:  # kernels take no long doubles
+        return None
+    at = _second(y)
+    if at is None:
+        return None
+    low, high = sorted((y[0], y[at]))
+    return (low, high) if float(low).is_integer() and float(high).is_integer() else None
 
 
 def _classes(y: Array) -> tuple[Any, ...]:
     """Return the one or two classes of labels, in order."""
-    first = y[0]
-    others = y != first
-    at = int(others.argmax())
-    if not others[at]:
-        found: tuple[Any, ...] = (first,)
-    else:
-        found = (first, y[at])
-        third = others & (y != found[1])
+    at = _second(y)
+    found: tuple[Any, ...] = (y[0],) if at is None else (y[0], y[at])
+    if at is not None:
+        third = (y != found[0]) & (y != found[1])
         if third.any():
             raise ValueError(
                 f"y_true holds more than two classes: {_shown(found[0])}, {_shown(found[1])} and, "

@@ -1,6 +1,6 @@
 """Functions of one element for loops of your own that Numba compiles.
 
-Call them in ``@njit`` functions, with ``prange`` too. They become part of the loop and are packed
+Call them in ``@njit`` functions, parallel ones too. They become part of the loop and are packed
 by the compiler, which a call of :func:`math.exp` prevents. Each takes float32 or float64, to be
 computed and returned in, or an integer or a bool, which stand for float64. Labels and options may
 be of any of these types, whatever the first argument is. There are no checks.

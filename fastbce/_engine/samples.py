@@ -36,12 +36,12 @@ def sums(
     kind = p.real.dtype if y.dtype.itemsize == 2 and y.dtype.kind == "f" else y.dtype
     zero, one = np.array(classes).astype(kind.newbyteorder("="))
     bounds = None if eps is None else (eps, 1 - eps)
-    partials = np.zeros((-(-len(p) // STRIP), 4))
+    partials = np.zeros((-(-len(p) // STRIP), k.COLUMNS))
     seen: list[Array] = []
 
     def options(start: int, threads: int, spaces: Array) -> tuple[object, ...]:
         seen.append(np.zeros((threads, APART), np.int64))
-        lanes = np.empty((threads, 4, LANES + APART))
+        lanes = np.empty((threads, k.COLUMNS, LANES + APART))
         return zero, one, both, bounds, partials[start // STRIP :], seen[-1], lanes
 
     call = Call((p, y, weight, None), (), dtype, out_given=False)

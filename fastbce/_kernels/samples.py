@@ -15,7 +15,8 @@ from .exp_log import like
 from .reductions import LANES, STRIP, clear, tree_sum
 from .results import cut
 
-SQUARES, POSITIVES, WEIGHTS, LOGS = range(4)  # columns of the sums
+COLUMNS = 4  # of the sums
+SQUARES, POSITIVES, WEIGHTS, LOGS = range(COLUMNS)
 WRONG, UNEVEN = range(2)  # columns of what was seen
 
 
@@ -90,14 +91,8 @@ def samples_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
     for s in range(0, p.size, STRIP):
         e = min(s + STRIP, p.size)
         width = min(LANES, e - s)
-        squares = lanes[thread, SQUARES, :width]
-        positives = lanes[thread, POSITIVES, :width]
-        weights = lanes[thread, WEIGHTS, :width]
-        logs = lanes[thread, LOGS, :width]
-        clear(squares)
-        clear(positives)
-        clear(weights)
-        clear(logs)
+        for column in range(COLUMNS):
+            clear(lanes[thread, column, :width])
         for a in range(s, e, LANES):
             b = min(a + LANES, e)
             samples_block(
@@ -108,14 +103,11 @@ def samples_run(thread: Any, first: Any, arrays: Any, options: Any) -> None:
                 one,
                 both,
                 bounds,
-                cut(squares, 0, b - a),
-                cut(positives, 0, b - a),
-                cut(weights, 0, b - a),
-                cut(logs, 0, b - a),
+                lanes[thread, SQUARES, : b - a],
+                lanes[thread, POSITIVES, : b - a],
+                lanes[thread, WEIGHTS, : b - a],
+                lanes[thread, LOGS, : b - a],
                 seen[thread],
             )
-        sums = partials[(first + s) // STRIP]
-        sums[SQUARES] = tree_sum(squares)
-        sums[POSITIVES] = tree_sum(positives)
-        sums[WEIGHTS] = tree_sum(weights)
-        sums[LOGS] = tree_sum(logs)
+        for column in range(COLUMNS):
+            partials[(first + s) // STRIP, column] = tree_sum(lanes[thread, column, :width])

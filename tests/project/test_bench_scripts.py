@@ -126,7 +126,7 @@ def test_in_torch(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 def test_adapters(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for needed in ("jax", "optax"):
         pytest.importorskip(needed, reason=f"{needed} is not installed")
-    out = run(monkeypatch, capsys, "adapters", SIZES=(1_000,), ELEMENTS=300, ROUNDS=1)
+    out = run(monkeypatch, capsys, "adapters", SIZES=(1_000,), ELEMENTS=300, ROUNDS=2)
     assert out.count(" x) |") == 3 + 4 * 2 + 2 * 3
 
 
